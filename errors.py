@@ -1,0 +1,132 @@
+"""Every error of this project, in one tree.
+
+An error's text says what was met and what the limit is; its ``hint`` says what to do about it. Facts are attributes, so
+that a caller never parses text. A surface (terminal, command line, server) turns an error into words once, with
+:func:`describe`.
+
+::
+
+    ChatError
+    ├── PromptError (ValueError)           messages that cannot become a prompt
+    │   ├── InvalidMessageError            a message that is not OpenAI's shape
+    │   └── PromptTooLongError             more tokens than the window holds
+    ├── ModelError                         a model that cannot be had or used
+    │   ├── ModelNotFoundError (LookupError)   no such folder, no such name on the hub
+    │   ├── HubUnreachableError            the hub did not answer
+    │   └── ModelLoadError                 the files are there, but the engine cannot load them
+    ├── SamplingError (ValueError)         a sampling parameter that is unknown or out of range
+    └── EngineError                        the engine failed while answering
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChatError",
+    "EngineError",
+    "HubUnreachableError",
+    "InvalidMessageError",
+    "ModelError",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "PromptError",
+    "PromptTooLongError",
+    "SamplingError",
+    "describe",
+]
+
+
+class ChatError(Exception):
+    """Base of every error that this project raises on purpose.
+
+    Args:
+        message: what was met, in one sentence.
+        hint: what to do about it; the class's own hint if left out.
+    """
+
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class PromptError(ChatError, ValueError):
+    """Messages that cannot become a prompt, for example because the chat template refuses them."""
+
+
+class InvalidMessageError(PromptError):
+    """A message is not OpenAI's shape: an unknown role, a missing field, content of a wrong type.
+
+    Args:
+        message: what is wrong.
+        index: position of the message in the list, counted from 0, if it is one message's fault.
+    """
+
+    hint = 'A message is a dictionary such as {"role": "user", "content": "Hello"}.'
+
+    def __init__(self, message: str, *, index: int | None = None, hint: str | None = None) -> None:
+        self.index = index
+        super().__init__(message if index is None else f"messages[{index}]: {message}", hint=hint)
+
+
+class PromptTooLongError(PromptError):
+    """The part of the prompt that must stay is longer than the window.
+
+    Args:
+        num_prompt_tokens: length of the prompt, in tokens.
+        max_prompt_tokens: the most that fits.
+    """
+
+    hint = "Shorten the message, start a new conversation, or load the model with a larger max_model_len."
+
+    def __init__(self, num_prompt_tokens: int, max_prompt_tokens: int, *, hint: str | None = None) -> None:
+        self.num_prompt_tokens = num_prompt_tokens
+        self.max_prompt_tokens = max_prompt_tokens
+        super().__init__(f"the prompt needs {num_prompt_tokens} tokens; {max_prompt_tokens} fit", hint=hint)
+
+
+class ModelError(ChatError):
+    """A model that cannot be had or cannot be used."""
+
+
+class ModelNotFoundError(ModelError, LookupError):
+    """No such folder on this machine, or no such model on the hub."""
+
+    hint = "Check the spelling, or use the embedded model: demo."
+
+
+class HubUnreachableError(ModelError):
+    """The model hub did not answer, and the model is not in its cache."""
+
+    hint = (
+        "Check the network, name a folder that holds the model, or use the embedded model: demo. "
+        "Mirrors: HF_ENDPOINT, MODELSCOPE_ENDPOINT."
+    )
+
+
+class ModelLoadError(ModelError):
+    """The model's files are there, but they are incomplete or the engine cannot load them."""
+
+
+class SamplingError(ChatError, ValueError):
+    """A sampling parameter is unknown or out of range."""
+
+
+class EngineError(ChatError):
+    """The engine failed while it was answering."""
+
+    hint = "The conversation is kept. Load the model again and retry."
+
+
+def describe(error: ChatError) -> str:
+    """Return the lines that tell a person about an error: what was met, then what to do.
+
+    >>> print(describe(PromptTooLongError(9000, 8192, hint="Shorten the message.")))
+    error: the prompt needs 9000 tokens; 8192 fit
+    hint: Shorten the message.
+    """
+    lines = [f"error: {error}"]
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    return "\n".join(lines)
