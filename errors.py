@@ -20,6 +20,9 @@ that a caller never parses text. A surface (terminal, command line, server) turn
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 __all__ = [
     "ChatError",
     "EngineError",
@@ -32,6 +35,8 @@ __all__ = [
     "PromptTooLongError",
     "SamplingError",
     "describe",
+    "from_dict",
+    "to_dict",
 ]
 
 
@@ -130,3 +135,25 @@ def describe(error: ChatError) -> str:
     if error.hint:
         lines.append(f"hint: {error.hint}")
     return "\n".join(lines)
+
+
+def to_dict(error: ChatError) -> dict[str, Any]:
+    """Return an error as plain data, to be sent to another process; :func:`from_dict` makes it an error again."""
+    return {"type": type(error).__name__, "message": str(error), "hint": error.hint, "facts": dict(vars(error))}
+
+
+def from_dict(data: Mapping[str, Any]) -> ChatError:
+    """Return the error that :func:`to_dict` described.
+
+    >>> error = from_dict(to_dict(PromptTooLongError(9000, 8192)))
+    >>> type(error).__name__, error.num_prompt_tokens
+    ('PromptTooLongError', 9000)
+    """
+    cls = globals().get(str(data["type"]), ChatError)
+    if not (isinstance(cls, type) and issubclass(cls, ChatError)):
+        cls = ChatError
+    error = cls.__new__(cls)
+    Exception.__init__(error, data["message"])
+    vars(error).update(data.get("facts") or {})
+    error.hint = data.get("hint") or ""
+    return error

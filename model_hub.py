@@ -17,7 +17,15 @@ from typing import Any
 
 from errors import HubUnreachableError, ModelError, ModelLoadError, ModelNotFoundError
 
-__all__ = ["DEMO_MODEL", "DEMO_MODEL_DIR", "check_model_dir", "is_demo", "kv_cache_bytes_per_token", "resolve_model"]
+__all__ = [
+    "DEMO_MODEL",
+    "DEMO_MODEL_DIR",
+    "check_model_dir",
+    "is_demo",
+    "kv_cache_bytes_per_token",
+    "max_window",
+    "resolve_model",
+]
 
 DEMO_MODEL = "demo"
 DEMO_MODEL_DIR = Path(__file__).resolve().parent / "demo_model" / "model"
@@ -92,12 +100,30 @@ def kv_cache_bytes_per_token(model_dir: str | os.PathLike[str], *, bytes_per_val
 
     An upper bound: layers without a cache (linear attention) are counted as if they had one.
     """
-    config = _read_json(Path(model_dir) / "config.json")
-    config = config.get("text_config", config)
+    config = _text_config(model_dir)
     num_heads = config.get("num_attention_heads", 1)
     num_kv_heads = config.get("num_key_value_heads") or num_heads
     head_dim = config.get("head_dim") or config.get("hidden_size", 0) // num_heads
     return int(2 * config.get("num_hidden_layers", 1) * num_kv_heads * head_dim * bytes_per_value)  # 2: keys and values
+
+
+def max_window(model_dir: str | os.PathLike[str]) -> int:
+    """Return the longest window that the model's configuration allows, in tokens."""
+    return int(_text_config(model_dir).get("max_position_embeddings") or 2048)
+
+
+def weights_bytes(model_dir: str | os.PathLike[str]) -> int:
+    """Return the size of a model's weights files, in bytes."""
+    folder = Path(model_dir)
+    files = list(folder.glob("*.safetensors")) or [file for kind in OTHER_WEIGHTS for file in folder.glob(kind)]
+    return sum(file.stat().st_size for file in files)
+
+
+def _text_config(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the configuration of the language model, also where it is a part of a larger one."""
+    config = _read_json(Path(model_dir) / "config.json")
+    text_config: dict[str, Any] = config.get("text_config", config)
+    return text_config
 
 
 _DOWNLOAD_AGAIN = "The download may have been cut off: fetch the model again."

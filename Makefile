@@ -1,0 +1,50 @@
+# make chat                       talk to a model (the embedded demo model, unless MODEL names another)
+# make chat MODEL=Qwen/Qwen3-0.6B
+# make test                       run the tests
+#
+# Everything is installed into .venv the first time. PYTHON, VENV and BUILD (cpu, gpu, auto) can be overruled.
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= auto
+MODEL ?= demo
+ARGS ?=
+
+RUN = $(VENV)/bin/python
+SOURCES = *.py chat demo_model tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help install chat ask serve test bench check format demo-model clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 5
+
+install:
+	@deploy/install.sh $(VENV) $(BUILD) $(PYTHON)
+
+chat: install
+	@$(RUN) vllm_deploy.py chat --model "$(MODEL)" $(ARGS)
+
+serve: install
+	@$(RUN) vllm_deploy.py serve --model "$(MODEL)" $(ARGS)
+
+test: install
+	$(RUN) -m pytest $(ARGS)
+
+bench: install
+	$(RUN) benchmarks/run_all.py $(ARGS)
+
+check: install
+	$(RUN) -m ruff format --check $(SOURCES)
+	$(RUN) -m ruff check $(SOURCES)
+	$(RUN) -m mypy
+
+format: install
+	$(RUN) -m ruff format $(SOURCES)
+	$(RUN) -m ruff check --fix $(SOURCES)
+
+demo-model: install
+	$(RUN) -m demo_model.train
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,438 @@
+"""Where a reply comes from: the engine host on this machine.
+
+A backend takes messages and gives a stream of deltas; the terminal, ``ask`` and ``batch`` know nothing else of engines.
+Nothing here blocks while a model loads: :meth:`Backend.status` tells how far it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Client, Connection
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from chat.engine_host import ROOT, HostSettings, runtime_dir
+from errors import ChatError, EngineError, from_dict
+from vllm_wrapper import Delta, Reply, ToolCall, Usage
+
+__all__ = [
+    "Backend",
+    "BackendStatus",
+    "BackendStream",
+    "EngineHostBackend",
+    "Fit",
+    "HostDescription",
+    "ModelInfo",
+    "list_hosts",
+    "stop_hosts",
+]
+
+Message = Mapping[str, Any]
+Stage = Literal["starting", "import", "load", "ready", "failed"]
+
+CONNECT_TIMEOUT_S = 20.0  # from starting a host to its socket; it listens before it imports anything heavy
+RETRY_INTERVAL_S = 0.02
+ASK_TIMEOUT_S = 2.0  # for hosts that are asked to describe themselves
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """How far the loading of the model is. ``elapsed_s`` counts from its beginning."""
+
+    stage: Stage
+    detail: str = ""
+    elapsed_s: float = 0.0
+    error: ChatError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the terminal shows and needs of a loaded model. ``thinks``: it can think before it answers."""
+
+    name: str
+    max_model_len: int
+    is_demo: bool = False
+    thinks: bool = False
+    sampling_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What of a conversation fits the window.
+
+    ``dropped`` are indices of messages that are left out; ``message_tokens``, if asked for with ``per_message=True``,
+    are the tokens that each message adds.
+    """
+
+    num_prompt_tokens: int
+    max_prompt_tokens: int
+    dropped: tuple[int, ...] = ()
+    message_tokens: tuple[int, ...] = ()
+
+
+class BackendStream(Protocol):
+    """An answer under way. Leaving its ``with`` block early aborts it."""
+
+    def __iter__(self) -> Iterator[Delta]: ...
+
+    def __enter__(self) -> BackendStream: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def abort(self) -> None:
+        """End the answer now, from any thread; the iteration then ends within milliseconds."""
+
+    @property
+    def reply(self) -> Reply:
+        """The answer, once the iteration has ended."""
+
+
+class Backend(Protocol):
+    """Gives replies. See :class:`EngineHostBackend` for what each method does."""
+
+    name: str
+    log_file: Path | None
+
+    def status(self) -> BackendStatus: ...
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus: ...
+
+    def info(self) -> ModelInfo: ...
+
+    def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream: ...
+
+    def fit(self, messages: Sequence[Message], **options: Any) -> Fit: ...
+
+    def reload(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class EngineHostBackend:
+    """Replies from the engine host of these settings: a warm one if there is one, else one is started.
+
+    Args:
+        settings: the model and its engine's options.
+
+    The constructor returns at once; connecting and loading go on in the background.
+    """
+
+    def __init__(self, settings: HostSettings) -> None:
+        self._settings = settings
+        self.name = settings.model
+        self._request_ids = itertools.count(1)
+        self._open()
+
+    # -- what the protocol names --------------------------------------------------------------------------------
+
+    def status(self) -> BackendStatus:
+        """Tell how far loading is. Never blocks."""
+        with self._changed:
+            status = self._status
+            running = status.stage not in ("ready", "failed")
+        elapsed_s = time.monotonic() - self._opened_s if running else status.elapsed_s
+        return BackendStatus(status.stage, status.detail, elapsed_s, status.error)
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
+        """Wait until the model is loaded, or failed to load, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
+        return self.status()
+
+    def info(self) -> ModelInfo:
+        """Return what is known of the model; waits until it is loaded.
+
+        Raises:
+            ChatError: it could not be loaded.
+        """
+        status = self.wait_until_ready()
+        if status.error is not None:
+            raise status.error
+        assert self._info is not None
+        return self._info
+
+    def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream:
+        """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model."""
+        self.info()
+        stream = _HostStream(self, next(self._request_ids))
+        self._send({"op": "stream", "messages": list(messages), "options": options}, stream.request_id, stream.events)
+        return stream
+
+    def fit(self, messages: Sequence[Message], **options: Any) -> Fit:
+        """Return what of these messages fits the window; options as in :meth:`vllm_wrapper.VLLMWrapper.fit`."""
+        self.info()
+        event = self._ask({"op": "fit", "messages": list(messages), "options": options})
+        return Fit(
+            event["num_prompt_tokens"],
+            event["max_prompt_tokens"],
+            tuple(event["dropped"]),
+            tuple(event["message_tokens"]),
+        )
+
+    def reload(self) -> None:
+        """Load the model anew, in a new host; an old one that still runs is stopped."""
+        with contextlib.suppress(ChatError):
+            self._send({"op": "stop"})
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Leave the host; it stays warm for its keep-alive."""
+        self._closed = True
+        if self._connection is not None:
+            # Only a shut-down socket wakes the thread that reads from it.
+            with contextlib.suppress(OSError):
+                _shut_down(self._connection)
+
+    # -- the connection -----------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._changed = threading.Condition()
+        self._status = BackendStatus("starting")
+        self._info: ModelInfo | None = None
+        self._connection: Connection | None = None
+        self._closed = False
+        self._opened_s = time.monotonic()
+        self.log_file: Path | None = self._settings.log_file  # where the host's and vLLM's own log lines go
+        self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self._send_lock = threading.Lock()
+        threading.Thread(target=self._run, name="engine-host-client", daemon=True).start()
+
+    def _run(self) -> None:
+        """Connect, then hand every event to whom it belongs, until the connection ends."""
+        try:
+            connection = connect_or_start(self._settings)
+        except ChatError as error:
+            self._become(BackendStatus("failed", str(error), time.monotonic() - self._opened_s, error))
+            return
+        self._connection = connection
+        if self._closed:
+            connection.close()
+            return
+        try:
+            while True:
+                self._dispatch(json.loads(connection.recv_bytes()))
+        except (EOFError, OSError):
+            self._lost()
+        finally:
+            connection.close()
+
+    def _dispatch(self, event: dict[str, Any]) -> None:
+        if event["event"] == "status":
+            error = from_dict(event["error"]) if event["error"] else None
+            if event["info"]:
+                self._info = ModelInfo(**event["info"])
+            self._become(BackendStatus(event["stage"], str(error or ""), event["elapsed_s"], error))
+        elif waiting := self._waiting.get(event["id"]):
+            waiting.put(event)
+            if event["event"] != "delta":
+                del self._waiting[event["id"]]
+
+    def _become(self, status: BackendStatus) -> None:
+        with self._changed:
+            self._status = status
+            self._changed.notify_all()
+
+    def _lost(self) -> None:
+        """The host has gone: everybody who waits hears of it, and so does whoever asks next."""
+        if not self._closed and self._status.stage != "failed":
+            error = EngineError(
+                "the engine has ended unexpectedly",
+                hint=f"The conversation is kept: /reload starts the engine again. Its log: {self.log_file}",
+            )
+            self._become(BackendStatus("failed", str(error), time.monotonic() - self._opened_s, error))
+        problem = self._status.error or EngineError("the connection to the engine was closed")
+        for request_id in list(self._waiting):
+            self._waiting.pop(request_id).put({"event": "error", "error": problem})
+
+    def _send(
+        self,
+        request: Mapping[str, Any],
+        request_id: int | None = None,
+        events: queue.SimpleQueue[dict[str, Any]] | None = None,
+    ) -> None:
+        connection = self._connection
+        if connection is None:
+            raise self._status.error or EngineError("there is no connection to the engine")
+        if request_id is not None and events is not None:
+            self._waiting[request_id] = events
+        try:
+            with self._send_lock:
+                connection.send_bytes(json.dumps({**request, "id": request_id}, ensure_ascii=False).encode())
+        except (OSError, ValueError) as error:
+            self._waiting.pop(request_id or 0, None)
+            raise self._status.error or EngineError("the engine has ended") from error
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._send(request, next(self._request_ids), events)
+        return _raise_error(events.get())
+
+    def abort(self, request_id: int) -> None:
+        """Tell the host to end an answer."""
+        with contextlib.suppress(ChatError):
+            self._send({"op": "abort"}, request_id)
+
+
+class _HostStream:
+    """An answer that a host is giving."""
+
+    def __init__(self, backend: EngineHostBackend, request_id: int) -> None:
+        self.request_id = request_id
+        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._backend = backend
+        self._reply: Reply | None = None
+
+    def __iter__(self) -> Iterator[Delta]:
+        while self._reply is None:
+            event = _raise_error(self.events.get())
+            if event["event"] == "end":
+                self._reply = _reply_from(event["reply"])
+            else:
+                yield Delta(event["kind"], event["text"], event["tool_call"])
+
+    def __enter__(self) -> _HostStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reply is None:
+            self.abort()
+
+    def abort(self) -> None:
+        self._backend.abort(self.request_id)
+
+    @property
+    def reply(self) -> Reply:
+        for _ in self:
+            pass
+        assert self._reply is not None
+        return self._reply
+
+
+def _raise_error(event: dict[str, Any]) -> dict[str, Any]:
+    if event["event"] == "error":
+        error = event["error"]
+        raise error if isinstance(error, ChatError) else from_dict(error)
+    return event
+
+
+def _reply_from(data: Mapping[str, Any]) -> Reply:
+    return Reply(
+        text=data["text"],
+        reasoning=data["reasoning"],
+        tool_calls=tuple(ToolCall(**call) for call in data["tool_calls"]),
+        token_ids=tuple(data["token_ids"]),
+        finish_reason=data["finish_reason"],
+        usage=Usage(**data["usage"]),
+    )
+
+
+def connect_or_start(settings: HostSettings) -> Connection:
+    """Return a connection to the host of these settings, starting it if none listens.
+
+    Raises:
+        EngineError: no host could be started.
+    """
+    if connection := _connect(settings.socket_path):
+        return connection
+    process = _start(settings)
+    deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        if connection := _connect(settings.socket_path):
+            return connection
+        if process.poll() not in (None, 0):  # 0: another terminal was faster, and its host will listen in a moment
+            break
+        time.sleep(RETRY_INTERVAL_S)
+    raise EngineError("the engine's process did not start", hint=f"See {settings.log_file}.")
+
+
+def _connect(socket_path: Path) -> Connection | None:
+    try:
+        return Client(str(socket_path), family="AF_UNIX")
+    except (FileNotFoundError, ConnectionRefusedError):  # none yet, or a stale socket that a new host will replace
+        return None
+
+
+def _start(settings: HostSettings) -> subprocess.Popen[bytes]:
+    """Start a host that outlives this process; what it and vLLM print goes to its log file."""
+    descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chat.engine_host"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
+        stdin.write(settings.to_json().encode())
+    return process
+
+
+def _shut_down(connection: Connection) -> None:
+    import socket
+
+    with socket.socket(fileno=os.dup(connection.fileno())) as peer:
+        peer.shutdown(socket.SHUT_RDWR)
+
+
+@dataclass(frozen=True, slots=True)
+class HostDescription:
+    """One line of ``ps``."""
+
+    pid: int
+    model: str
+    stage: str
+    age_s: float
+    memory_bytes: int
+    num_clients: int
+    idle_s: float
+    keep_alive_s: float | None
+
+
+def list_hosts() -> list[HostDescription]:
+    """Return the engine hosts of this user that run now; stale sockets are removed on the way."""
+    return [description for description in (_visit(path, "describe") for path in _sockets()) if description]
+
+
+def stop_hosts(pids: Sequence[int] = ()) -> list[HostDescription]:
+    """Stop these hosts, or all of them; return those that were told to."""
+    stopped = []
+    for path in _sockets():
+        description = _visit(path, "describe")
+        if description and (not pids or description.pid in pids):
+            _visit(path, "stop")
+            stopped.append(description)
+    return stopped
+
+
+def _sockets() -> list[Path]:
+    return sorted(runtime_dir().glob("*.sock"))
+
+
+def _visit(path: Path, op: str) -> HostDescription | None:
+    connection = _connect(path)
+    if connection is None:
+        path.unlink(missing_ok=True)
+        return None
+    with connection:
+        connection.send_bytes(json.dumps({"op": op, "id": 0}).encode())
+        deadline_s = time.monotonic() + ASK_TIMEOUT_S
+        while op == "describe" and connection.poll(max(0.0, deadline_s - time.monotonic())):
+            event = json.loads(connection.recv_bytes())
+            if event.pop("event") == "described":
+                del event["id"]
+                return HostDescription(**event)
+    return None

@@ -1,0 +1,1 @@
+"""The server: vLLM's own, and what is added to it."""

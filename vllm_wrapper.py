@@ -1,0 +1,532 @@
+"""A vLLM engine in this process: messages in; a reply, or a stream of deltas, out.
+
+:class:`VLLMWrapper` finds the stop token ids, builds the prompt as token ids (:mod:`prompt_utils`), calls the engine,
+separates thinking and tool calls from the text with vLLM's own parsers, and never changes what the caller handed in.
+
+::
+
+    from vllm_wrapper import VLLMWrapper
+
+    with VLLMWrapper("demo") as llm:
+        reply, history = llm.chat("My name is Ada.")
+        reply, history = llm.chat("What is my name?", history=history)
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import itertools
+import os
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from engine_thread import EngineThread
+from errors import ChatError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
+from model_hub import is_demo, kv_cache_bytes_per_token, max_window, resolve_model, weights_bytes
+from prompt_utils import FittedPrompt, PromptBuilder
+from reply import (
+    Answer,
+    Delta,
+    OutputParser,
+    Reply,
+    Stream,
+    ToolCall,
+    Usage,
+    find_parsers,
+    first_line,
+    make_parser_class,
+)
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+
+__all__ = [
+    "ContextWindowWarning",
+    "Delta",
+    "Reply",
+    "Stream",
+    "ToolCall",
+    "Usage",
+    "VLLMWrapper",
+    "find_parsers",
+    "vLLMWrapper",
+]
+
+Message = Mapping[str, Any]
+DEFAULT_SYSTEM = "You are a helpful assistant."
+MAX_CPU_KV_CACHE_BYTES = 4 << 30  # 4 GiB: more would surprise people who chat on a laptop
+CPU_SEQUENCES = 16  # so many full windows fit the default key/value cache on CPU, memory allowing
+SMALL_MODEL_BYTES = 64 << 20  # 64 MiB of weights
+REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
+
+
+class ContextWindowWarning(UserWarning):
+    """Old turns were left out of the prompt because the window is full."""
+
+
+class VLLMWrapper:
+    """Chat with a model through a vLLM engine in this process. Safe to call from several threads at once.
+
+    Args:
+        model_dir: ``demo``, a folder, or a model's id on ModelScope or Hugging Face (:mod:`model_hub`).
+        tensor_parallel_size: number of GPUs that share the model.
+        gpu_memory_utilization: the part of the GPU's memory to use, 0 to 1. On CPU: the most of the free memory that
+            the key/value cache may take.
+        dtype: ``auto`` (what the weights are), ``bfloat16``, ``float16`` or ``float32``.
+        quantization: ``awq``, ``gptq``, ``fp8``, ...; found in the model's configuration if left out.
+        max_model_len: the window in tokens; what the model allows, or what memory allows if that is less, if left out.
+        trust_remote_code: run Python code that comes with the model. Off: such code can do anything.
+        chat_template: Jinja text, or a file that holds it, instead of the model's own.
+        engine_args: further arguments of ``vllm.LLM``.
+        engine: a ready engine instead of a new one (:class:`engine_thread.Engine`), for tests.
+    Raises:
+        ModelError: the model cannot be found, downloaded or loaded; the message says why, the hint what to do.
+
+    Source: the positional order is that of Qwen's examples/vllm_wrapper.py.
+    """
+
+    def __init__(
+        self,
+        model_dir: str | os.PathLike[str] = "demo",
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        dtype: str = "auto",
+        quantization: str | None = None,
+        *,
+        max_model_len: int | None = None,
+        trust_remote_code: bool = False,
+        chat_template: str | None = None,
+        engine_args: Mapping[str, Any] | None = None,
+        engine: Any = None,
+    ) -> None:
+        self.model_dir = resolve_model(model_dir)
+        self.prompt_builder = PromptBuilder.from_pretrained(self.model_dir, chat_template=chat_template)
+        self.stop_token_ids: list[int] = list(self.prompt_builder.stop_token_ids)
+        arguments: dict[str, Any] = {
+            "model": str(self.model_dir),
+            "tensor_parallel_size": tensor_parallel_size,
+            "gpu_memory_utilization": gpu_memory_utilization,
+            "dtype": dtype,
+            "quantization": quantization,
+            "max_model_len": max_model_len,
+            "trust_remote_code": trust_remote_code,
+            "disable_log_stats": True,
+        }
+        arguments.update(engine_args or {})
+        self.model: Any = engine
+        self._thread = EngineThread((lambda: engine) if engine is not None else lambda: self._load(arguments))
+        self.max_model_len: int = self.model.model_config.max_model_len
+        tool_parser, self._reasoning_parser = find_parsers(self.prompt_builder)
+        self._parser_class = make_parser_class(tool_parser, self._reasoning_parser)
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def chat(
+        self,
+        query: str,
+        history: Sequence[Sequence[str]] | None = None,
+        system: str = DEFAULT_SYSTEM,
+        extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
+        *,
+        stop: str | Sequence[str] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        **sampling: Any,
+    ) -> tuple[str, list[tuple[str, str]]]:
+        """Ask once; return the answer and the history with it.
+
+        Args:
+            query: what the user says.
+            history: earlier ``(query, response)`` pairs, oldest first; never changed.
+            system: the system message; none if empty.
+            extra_stop_words_ids: token ids, or sequences of them, that end the answer beside the model's own.
+            stop: strings that end the answer; they are not part of it.
+            tools: OpenAI tool dictionaries that the model may call.
+            enable_thinking: for models that can think before they answer; None leaves it to the template.
+            sampling: fields of vLLM's ``SamplingParams``, such as ``temperature`` and ``max_tokens``. Defaults come
+                from the model's generation_config.json.
+        Returns:
+            (response, a new history list that ends with ``(query, response)``)
+        Raises:
+            PromptTooLongError: the query alone does not fit the window. Older turns that do not fit are left out with
+                a :class:`ContextWindowWarning`.
+            SamplingError: an unknown or impossible sampling parameter.
+
+        Example::
+
+            response, history = llm.chat("Hello!", history=None, temperature=0)
+        """
+        messages = _messages_from_history(query, history, system)
+        reply = self.reply(
+            messages,
+            extra_stop_words_ids=extra_stop_words_ids,
+            stop=stop,
+            tools=tools,
+            enable_thinking=enable_thinking,
+            **sampling,
+        )
+        return reply.text, [*((asked, answered) for asked, answered in history or ()), (query, reply.text)]
+
+    def stream_chat(
+        self, query: str, history: Sequence[Sequence[str]] | None = None, system: str = DEFAULT_SYSTEM, **options: Any
+    ) -> Iterator[Delta]:
+        """Ask once; yield the answer piece by piece. Options are those of :meth:`chat`."""
+        with self.stream(_messages_from_history(query, history, system), **options) as stream:
+            yield from stream
+
+    def reply(self, messages: Sequence[Message], **options: Any) -> Reply:
+        """Return the answer to messages (OpenAI's shape). Options are those of :meth:`stream`."""
+        with self._start(messages, streaming=False, **options) as stream:
+            return stream.reply
+
+    def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
+        """Begin the answer to messages; iterate the result for deltas, then read its ``reply``.
+
+        Options:
+            stop, tools, enable_thinking, extra_stop_words_ids, sampling: as in :meth:`chat`.
+            continue_final_message: go on with the last message, an assistant's, instead of answering it.
+            template_kwargs: further variables for the chat template.
+
+        Example::
+
+            with llm.stream([{"role": "user", "content": "Count to 10."}]) as stream:
+                for delta in stream:
+                    print(delta.text, end="", flush=True)
+            print(stream.reply.usage)
+        """
+        return self._start(messages, streaming=True, **options)
+
+    def reply_batch(
+        self, conversations: Iterable[Sequence[Message]], *, progress: bool = True, **options: Any
+    ) -> list[Reply | ChatError]:
+        """Answer many conversations as one batch; the results are in the order of the conversations.
+
+        A conversation that cannot be answered has its error in its place and does not stop the others.
+        """
+        from tqdm.auto import tqdm
+
+        streams: list[Stream | ChatError] = []
+        for messages in conversations:
+            try:
+                streams.append(self._start(messages, streaming=False, **options))
+            except SamplingError:
+                raise  # the same for all of them
+            except ChatError as error:
+                streams.append(error)
+        results: list[Reply | ChatError] = []
+        for stream in tqdm(streams, desc="conversations", disable=not progress):
+            try:
+                results.append(stream if isinstance(stream, ChatError) else stream.reply)
+            except ChatError as error:
+                results.append(error)
+        return results
+
+    def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        max_tokens: int | None = None,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> FittedPrompt:
+        """Return the prompt that :meth:`stream` would use: what stays, what goes, and its length in tokens."""
+        keywords = dict(template_kwargs or {})
+        if enable_thinking is not None:
+            keywords["enable_thinking"] = enable_thinking
+        return self.prompt_builder.fit(
+            messages,
+            max_prompt_tokens=self.max_prompt_tokens(max_tokens),
+            tools=tools,
+            add_generation_prompt=not continue_final_message,
+            continue_final_message=continue_final_message,
+            **keywords,
+        )
+
+    def max_prompt_tokens(self, max_tokens: int | None = None) -> int:
+        """Return how long a prompt may be: the window, less what is kept free for an answer of ``max_tokens``."""
+        share = max(1, self.max_model_len // REPLY_SHARE)
+        return self.max_model_len - min(max_tokens or share, share)
+
+    def message_tokens(
+        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[int]:
+        """Return how many tokens each message adds to the prompt; a table for people, not exact for every template."""
+        counts = [0]
+        for end in range(1, len(messages) + 1):
+            try:
+                count = self.prompt_builder.count(messages[:end], tools=tools, add_generation_prompt=False)
+            except (
+                PromptError
+            ):  # some templates refuse a conversation that ends here, such as after a lone system message
+                count = counts[-1]
+            counts.append(max(count, counts[-1]))
+        return [after - before for before, after in itertools.pairwise(counts)]
+
+    # -- what the model is --------------------------------------------------------------------------------------
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's Hugging Face tokenizer."""
+        return self.model.get_tokenizer()
+
+    @cached_property
+    def generation_config(self) -> Any:
+        """The model's generation_config.json as transformers' ``GenerationConfig``."""
+        from transformers import GenerationConfig
+
+        if (self.model_dir / "generation_config.json").is_file():
+            return GenerationConfig.from_pretrained(self.model_dir)
+        return GenerationConfig()
+
+    @property
+    def stop_words_ids(self) -> list[int]:
+        """The stop token ids, under the name of the older scripts."""
+        return self.stop_token_ids
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model can think before it answers."""
+        return self._reasoning_parser is not None
+
+    @property
+    def sampling_defaults(self) -> dict[str, Any]:
+        """Sampling parameters that the model's generation_config.json sets, under vLLM's names."""
+        return dict(self._default_sampling)
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether this is the embedded demo model."""
+        return is_demo(self.model_dir)
+
+    # -- leaving ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Free the engine; answers under way end with an error. Closing twice is fine."""
+        self._thread.close()
+        self.model = None
+        _open_engines.discard(id(self))
+
+    def __enter__(self) -> VLLMWrapper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _load(self, arguments: dict[str, Any]) -> Any:
+        """Build the engine (in the engine's thread) and return the part that is stepped."""
+        import_vllm(arguments["model"])
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            if _open_engines:
+                raise ModelLoadError(
+                    "another engine is open in this process",
+                    hint="Close it first: one process holds one engine on CPU.",
+                )
+            arguments = _cpu_arguments(arguments)
+        try:
+            self.model = LLM(**arguments)
+        except Exception as error:
+            raise load_error(error, arguments) from error
+        _open_engines.add(id(self))
+        return self.model.llm_engine
+
+    def _start(
+        self,
+        messages: Sequence[Message],
+        *,
+        streaming: bool,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+        stop: str | Sequence[str] = (),
+        extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
+        **sampling: Any,
+    ) -> Stream:
+        started_s = time.perf_counter()
+        params = self._sampling_params(sampling, stop, extra_stop_words_ids, streaming=streaming)
+        fitted = self.fit(
+            messages,
+            tools=tools,
+            enable_thinking=enable_thinking,
+            max_tokens=params.max_tokens,
+            continue_final_message=continue_final_message,
+            template_kwargs=template_kwargs,
+        )
+        dropped_turns = sum(messages[index]["role"] == "user" for index in fitted.dropped)
+        if dropped_turns:
+            warnings.warn(
+                f"the window of {self.max_model_len} tokens is full; turns left out: the oldest {dropped_turns}",
+                ContextWindowWarning,
+                stacklevel=4,
+            )
+        parser = None
+        if self._parser_class is not None:
+            parser = OutputParser(self._parser_class, self.tokenizer, tools, enable_thinking)
+        answer = Answer(
+            parser=parser,
+            prompt_token_ids=fitted.prompt.token_ids,
+            stop_token_ids=params.stop_token_ids or (),
+            dropped_turns=dropped_turns,
+            started_s=started_s,
+        )
+        return Stream(self._thread, answer, params)
+
+    @cached_property
+    def _default_sampling(self) -> dict[str, Any]:
+        """Sampling defaults from generation_config.json, under vLLM's names."""
+        defaults = dict(self.model.model_config.get_diff_sampling_param())
+        if "max_new_tokens" in defaults:
+            defaults["max_tokens"] = defaults.pop("max_new_tokens")
+        return defaults
+
+    def _sampling_params(
+        self,
+        sampling: Mapping[str, Any],
+        stop: str | Sequence[str],
+        extra_stop_words_ids: Sequence[int | Sequence[int]],
+        *,
+        streaming: bool,
+    ) -> SamplingParams:
+        from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind
+
+        _check_sampling_names(sampling, inspect.signature(SamplingParams).parameters)
+        values = {**self._default_sampling, **sampling}
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        stop_token_ids = [*self.stop_token_ids, *(values.get("stop_token_ids") or ())]
+        for ids in extra_stop_words_ids:
+            if isinstance(ids, int):
+                stop_token_ids.append(ids)
+            elif len(ids) == 1:
+                stop_token_ids.append(ids[0])
+            else:  # the engine stops at single ids and at strings
+                stops.append(self.tokenizer.decode(list(ids)))
+        values.setdefault("max_tokens", None)  # the rest of the window; vLLM's own default is 16
+        values.update(stop=stops or None, stop_token_ids=stop_token_ids)
+        values["output_kind"] = RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY
+        try:
+            return SamplingParams(**values)
+        except (ValueError, TypeError, VLLMClientError) as error:
+            raise SamplingError(first_line(error)) from error
+
+
+vLLMWrapper = VLLMWrapper  # the name that existing scripts import
+
+_open_engines: set[int] = set()  # ids of the wrappers whose engine lives in this process
+
+
+def _messages_from_history(query: str, history: Sequence[Sequence[str]] | None, system: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
+    for index, pair in enumerate(history or ()):
+        if isinstance(pair, str) or len(pair) != 2:
+            raise InvalidMessageError(f"history[{index}] is not a (query, response) pair: {pair!r:.60}")
+        messages += ({"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]})
+    messages.append({"role": "user", "content": query})
+    return messages
+
+
+def _check_sampling_names(sampling: Mapping[str, Any], known: Iterable[str]) -> None:
+    ours = {"output_kind", "detokenize", "skip_clone", "output_text_buffer_length"}
+    known = [name for name in known if not name.startswith("_") and name not in ours]
+    for name in sampling:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Known: {', '.join(sorted(known))}."
+            raise SamplingError(f"unknown sampling parameter {name!r}", hint=hint)
+
+
+def import_vllm(model_dir: str | os.PathLike[str]) -> None:
+    """Import vLLM, after setting what it and PyTorch read from the environment when they are imported.
+
+    Whatever the user has set holds. A small model gets one thread: splitting its tiny matrices over several costs more
+    than it brings, and costs it many times over as soon as another program wants one of the cores.
+    """
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to standard output, dozens of lines a start
+    if weights_bytes(model_dir) < SMALL_MODEL_BYTES:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        import vllm  # noqa: F401
+    except ImportError as error:
+        raise ModelLoadError(f"vLLM cannot be imported: {error}", hint="Install it: make install.") from error
+
+
+def _cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return engine arguments for a machine without GPU.
+
+    The engine runs in this process and without compilation, since it then starts ten times sooner; the key/value cache
+    takes what a few dozen conversations need and not 90 % of the memory; the window shrinks to what fits.
+    """
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    chosen = {"enforce_eager": True, **arguments}
+    if "kv_cache_memory_bytes" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+        chosen["kv_cache_memory_bytes"] = _cpu_kv_cache_bytes(chosen)
+    if chosen["max_model_len"] is None:
+        chosen["max_model_len"] = -1  # vLLM: as much of the model's window as the cache holds
+    return chosen
+
+
+def _cpu_kv_cache_bytes(arguments: Mapping[str, Any]) -> int:
+    import psutil
+
+    free_bytes = int(psutil.virtual_memory().available * arguments["gpu_memory_utilization"])
+    window = arguments["max_model_len"] or max_window(arguments["model"])
+    wanted = kv_cache_bytes_per_token(arguments["model"]) * window * CPU_SEQUENCES
+    return max(1 << 26, min(wanted, MAX_CPU_KV_CACHE_BYTES, free_bytes))
+
+
+def load_error(error: Exception, arguments: Mapping[str, Any]) -> ModelLoadError:
+    """Return the one sentence, and the remedy, for an exception that vLLM raised while loading a model."""
+    text = f"{error} {error.__cause__ or ''}"
+    for sign, message, hint in _LOAD_ERRORS:
+        if sign.lower() in text.lower():
+            return ModelLoadError(message.format(error=first_line(error), **arguments), hint=hint)
+    return ModelLoadError(f"vLLM cannot load {arguments['model']}: {first_line(error)}")
+
+
+# What vLLM says -> what we say, and what to do about it; the first that matches holds.
+_LOAD_ERRORS = (
+    (
+        "QWenLMHeadModel",
+        "this vLLM no longer runs the first Qwen generation ({model})",
+        "Use a successor, such as Qwen/Qwen2.5-7B-Instruct or Qwen/Qwen3-8B.",
+    ),
+    (
+        "are not supported for now",
+        "vLLM does not know this model's architecture: {error}",
+        "See vLLM's list of supported models, or update vLLM.",
+    ),
+    (
+        "bitsandbytes",
+        "bitsandbytes weights need a plugin that vLLM no longer ships",
+        "Use AWQ, GPTQ or FP8 weights, or install vLLM's bitsandbytes plugin.",
+    ),
+    ("trust_remote_code", "{model} wants to run code of its own", "Read that code first; then pass trust_remote_code."),
+    ("No available memory for the cache", "no memory is left for the key/value cache", "Lower max_model_len."),
+    ("KV cache", "too little memory: {error}", "Lower max_model_len, or free memory."),
+    ("out of memory", "the GPU's memory is full", "Lower gpu_memory_utilization or max_model_len, or quantize."),
+    (
+        "Free memory on device",
+        "too little GPU memory is free: {error}",
+        "End other programs on the GPU, or lower gpu_memory_utilization.",
+    ),
+    (
+        "quantization",
+        "the quantization does not fit the weights: {error}",
+        "Leave quantization out: the model's configuration names it.",
+    ),
+    ("dtype", "the dtype does not fit: {error}", "Use dtype='auto'."),
+    ("max_model_len", "the window is too large: {error}", "Lower max_model_len."),
+)
