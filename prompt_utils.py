@@ -26,8 +26,7 @@ from prompt_template import (
     MARK,
     Alphabet,
     TracedTemplate,
-    shield_message,
-    shield_value,
+    read_literals,
 )
 
 __all__ = ["FittedPrompt", "Prompt", "PromptBuilder", "PromptTokenizer", "find_stop_token_ids", "remove_stop_words"]
@@ -132,9 +131,10 @@ class PromptBuilder:
     ) -> None:
         self.tokenizer = tokenizer
         self.control_token_ids = frozenset(token.id for token in tokenizer.control_tokens)
-        self._alphabet = Alphabet(tokenizer.control_tokens)
         self._cache = PieceCache(max_cache_bytes)
         sources = {"default": chat_template} if isinstance(chat_template, str) else dict(chat_template)
+        literals = set().union(*map(read_literals, sources.values()))
+        self._alphabet = Alphabet(tokenizer.control_tokens, literals)
         self._templates = {
             name: TracedTemplate(source, self._alphabet, tokenizer.names) for name, source in sources.items()
         }
@@ -246,10 +246,11 @@ class PromptBuilder:
         if not messages:
             raise InvalidMessageError("a conversation has at least one message")
         template = self._template_for(tools)
-        shielded = [shield_message(message, i, self._alphabet) for i, message in enumerate(messages)]
+        shield = template.shield
+        shielded = [shield.message(message, i) for i, message in enumerate(messages)]
         try:
-            tools = None if tools is None else [shield_value(tool, self._alphabet) for tool in tools]
-            variables = {name: shield_value(value, self._alphabet) for name, value in template_kwargs.items()}
+            tools = None if tools is None else [shield.value(tool) for tool in tools]
+            variables = {name: shield.value(value) for name, value in template_kwargs.items()}
         except (TypeError, RecursionError) as error:
             raise PromptError(f"a tool or template option is not JSON: {error}") from error
         if template.source == NATIVE_CHATML:
