@@ -42,6 +42,7 @@ Stage = Literal["starting", "import", "load", "ready", "failed"]
 
 CONNECT_TIMEOUT_S = 20.0  # from starting a host to its socket; it listens before it imports anything heavy
 RETRY_INTERVAL_S = 0.02
+RELOAD_TIMEOUT_S = 10.0  # for an old host to leave
 ASK_TIMEOUT_S = 2.0  # for hosts that are asked to describe themselves
 
 
@@ -130,24 +131,20 @@ class EngineHostBackend:
     def __init__(self, settings: HostSettings) -> None:
         self._settings = settings
         self.name = settings.model
-        self._request_ids = itertools.count(1)
-        self._open()
+        self._link = _HostLink(settings)
 
-    # -- what the protocol names --------------------------------------------------------------------------------
+    @property
+    def log_file(self) -> Path | None:
+        """Where the host's and vLLM's own log lines go."""
+        return self._link.log_file
 
     def status(self) -> BackendStatus:
         """Tell how far loading is. Never blocks."""
-        with self._changed:
-            status = self._status
-            running = status.stage not in ("ready", "failed")
-        elapsed_s = time.monotonic() - self._opened_s if running else status.elapsed_s
-        return BackendStatus(status.stage, status.detail, elapsed_s, status.error)
+        return self._link.status()
 
     def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
         """Wait until the model is loaded, or failed to load, or the time is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
-        return self.status()
+        return self._link.wait_until_ready(timeout_s)
 
     def info(self) -> ModelInfo:
         """Return what is known of the model; waits until it is loaded.
@@ -155,23 +152,23 @@ class EngineHostBackend:
         Raises:
             ChatError: it could not be loaded.
         """
-        status = self.wait_until_ready()
-        if status.error is not None:
-            raise status.error
-        assert self._info is not None
-        return self._info
+        return self._link.info()
 
     def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream:
         """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model."""
-        self.info()
-        stream = _HostStream(self, next(self._request_ids))
-        self._send({"op": "stream", "messages": list(messages), "options": options}, stream.request_id, stream.events)
-        return stream
+        link = self._link
+        link.info()
+        return _HostStream(link, *link.ask({"op": "stream", "messages": list(messages), "options": options}))
 
     def fit(self, messages: Sequence[Message], **options: Any) -> Fit:
-        """Return what of these messages fits the window; options as in :meth:`vllm_wrapper.VLLMWrapper.fit`."""
-        self.info()
-        event = self._ask({"op": "fit", "messages": list(messages), "options": options})
+        """Return what of these messages fits the window; options as in :meth:`vllm_wrapper.VLLMWrapper.fit`.
+
+        With ``per_message=True`` the tokens of each message are counted too, which takes longer.
+        """
+        link = self._link
+        link.info()
+        _, events = link.ask({"op": "fit", "messages": list(messages), "options": options})
+        event = _raise_error(events.get())
         return Fit(
             event["num_prompt_tokens"],
             event["max_prompt_tokens"],
@@ -182,31 +179,82 @@ class EngineHostBackend:
     def reload(self) -> None:
         """Load the model anew, in a new host; an old one that still runs is stopped."""
         with contextlib.suppress(ChatError):
-            self._send({"op": "stop"})
-        self.close()
-        self._open()
+            self._link.send({"op": "stop"})
+            self._link.wait_until_gone(RELOAD_TIMEOUT_S)
+        self._link.close()
+        self._link = _HostLink(self._settings)
 
     def close(self) -> None:
         """Leave the host; it stays warm for its keep-alive."""
-        self._closed = True
-        if self._connection is not None:
-            # Only a shut-down socket wakes the thread that reads from it.
-            with contextlib.suppress(OSError):
-                _shut_down(self._connection)
+        self._link.close()
 
-    # -- the connection -----------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
+class _HostLink:
+    """One connection to a host, from its opening to its end; a reload makes another."""
+
+    def __init__(self, settings: HostSettings) -> None:
+        self._settings = settings
+        self.log_file = settings.log_file
+        self._request_ids = itertools.count(1)
         self._changed = threading.Condition()
         self._status = BackendStatus("starting")
         self._info: ModelInfo | None = None
         self._connection: Connection | None = None
         self._closed = False
+        self._gone = threading.Event()
         self._opened_s = time.monotonic()
-        self.log_file: Path | None = self._settings.log_file  # where the host's and vLLM's own log lines go
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._send_lock = threading.Lock()
         threading.Thread(target=self._run, name="engine-host-client", daemon=True).start()
+
+    def status(self) -> BackendStatus:
+        with self._changed:
+            status = self._status
+        if status.stage in ("ready", "failed"):
+            return status
+        return BackendStatus(status.stage, status.detail, time.monotonic() - self._opened_s, status.error)
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
+        with self._changed:
+            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
+        return self.status()
+
+    def wait_until_gone(self, timeout_s: float) -> None:
+        self._gone.wait(timeout_s)
+
+    def info(self) -> ModelInfo:
+        status = self.wait_until_ready()
+        if status.error is not None:
+            raise status.error
+        assert self._info is not None
+        return self._info
+
+    def ask(self, request: Mapping[str, Any]) -> tuple[int, queue.SimpleQueue[dict[str, Any]]]:
+        """Send a request; return its id, and where its events will come."""
+        request_id = next(self._request_ids)
+        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._waiting[request_id] = events
+        try:
+            self.send({**request, "id": request_id})
+        except ChatError:
+            self._waiting.pop(request_id, None)
+            raise
+        return request_id, events
+
+    def send(self, request: Mapping[str, Any]) -> None:
+        if self._connection is None:
+            raise self._status.error or EngineError("there is no connection to the engine")
+        try:
+            with self._send_lock:
+                self._connection.send_bytes(json.dumps(request, ensure_ascii=False).encode())
+        except (OSError, ValueError) as error:
+            raise self._status.error or EngineError("the engine has ended") from error
+
+    def close(self) -> None:
+        self._closed = True
+        if self._connection is not None:
+            with contextlib.suppress(OSError):  # only a shut-down socket wakes the thread that reads from it
+                _shut_down(self._connection)
 
     def _run(self) -> None:
         """Connect, then hand every event to whom it belongs, until the connection ends."""
@@ -214,18 +262,17 @@ class EngineHostBackend:
             connection = connect_or_start(self._settings)
         except ChatError as error:
             self._become(BackendStatus("failed", str(error), time.monotonic() - self._opened_s, error))
+            self._gone.set()
             return
         self._connection = connection
-        if self._closed:
-            connection.close()
-            return
         try:
-            while True:
+            while not self._closed:
                 self._dispatch(json.loads(connection.recv_bytes()))
         except (EOFError, OSError):
             self._lost()
         finally:
             connection.close()
+            self._gone.set()
 
     def _dispatch(self, event: dict[str, Any]) -> None:
         if event["event"] == "status":
@@ -255,47 +302,19 @@ class EngineHostBackend:
         for request_id in list(self._waiting):
             self._waiting.pop(request_id).put({"event": "error", "error": problem})
 
-    def _send(
-        self,
-        request: Mapping[str, Any],
-        request_id: int | None = None,
-        events: queue.SimpleQueue[dict[str, Any]] | None = None,
-    ) -> None:
-        connection = self._connection
-        if connection is None:
-            raise self._status.error or EngineError("there is no connection to the engine")
-        if request_id is not None and events is not None:
-            self._waiting[request_id] = events
-        try:
-            with self._send_lock:
-                connection.send_bytes(json.dumps({**request, "id": request_id}, ensure_ascii=False).encode())
-        except (OSError, ValueError) as error:
-            self._waiting.pop(request_id or 0, None)
-            raise self._status.error or EngineError("the engine has ended") from error
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._send(request, next(self._request_ids), events)
-        return _raise_error(events.get())
-
-    def abort(self, request_id: int) -> None:
-        """Tell the host to end an answer."""
-        with contextlib.suppress(ChatError):
-            self._send({"op": "abort"}, request_id)
-
 
 class _HostStream:
     """An answer that a host is giving."""
 
-    def __init__(self, backend: EngineHostBackend, request_id: int) -> None:
-        self.request_id = request_id
-        self.events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._backend = backend
+    def __init__(self, link: _HostLink, request_id: int, events: queue.SimpleQueue[dict[str, Any]]) -> None:
+        self._link = link
+        self._request_id = request_id
+        self._events = events
         self._reply: Reply | None = None
 
     def __iter__(self) -> Iterator[Delta]:
         while self._reply is None:
-            event = _raise_error(self.events.get())
+            event = _raise_error(self._events.get())
             if event["event"] == "end":
                 self._reply = _reply_from(event["reply"])
             else:
@@ -309,7 +328,8 @@ class _HostStream:
             self.abort()
 
     def abort(self) -> None:
-        self._backend.abort(self.request_id)
+        with contextlib.suppress(ChatError):
+            self._link.send({"op": "abort", "id": self._request_id})
 
     @property
     def reply(self) -> Reply:

@@ -1,0 +1,38 @@
+"""What several test files share: one real engine with the demo model for the whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vllm_wrapper import VLLMWrapper
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep sockets, logs, data and configuration of the tests apart from the user's own, in short paths."""
+    folder = tmp_path_factory.mktemp("home", numbered=True)
+    names = {
+        "VLLM_DEPLOY_RUNTIME_DIR": folder / "run",
+        "VLLM_DEPLOY_LOG_DIR": folder / "log",
+        "XDG_DATA_HOME": folder / "data",
+        "XDG_CONFIG_HOME": folder / "config",
+        "XDG_STATE_HOME": folder / "state",
+    }
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: str(path) for name, path in names.items()})
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def llm() -> Iterator[VLLMWrapper]:
+    """The demo model on the real engine, in this process."""
+    with VLLMWrapper("demo") as wrapper:
+        yield wrapper
