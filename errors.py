@@ -15,7 +15,9 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   ├── HubUnreachableError            the hub did not answer
     │   └── ModelLoadError                 the files are there, but the engine cannot load them
     ├── SamplingError (ValueError)         a sampling parameter that is unknown or out of range
-    └── EngineError                        the engine failed while answering
+    ├── EngineError                        the engine failed while answering
+    └── CommandError                       a command of the terminal that cannot be done
+        └── UnknownCommandError            there is no such command
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 
 __all__ = [
     "ChatError",
+    "CommandError",
     "EngineError",
     "HubUnreachableError",
     "InvalidMessageError",
@@ -34,6 +37,7 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "SamplingError",
+    "UnknownCommandError",
     "describe",
     "from_dict",
     "to_dict",
@@ -122,6 +126,25 @@ class EngineError(ChatError):
     """The engine failed while it was answering."""
 
     hint = "The conversation is kept. Load the model again and retry."
+
+
+class CommandError(ChatError):
+    """A command of the terminal that cannot be done as it was typed."""
+
+
+class UnknownCommandError(CommandError):
+    """There is no such command.
+
+    Args:
+        name: what was typed behind the slash.
+        nearest: names of commands that may have been meant.
+    """
+
+    def __init__(self, name: str, nearest: tuple[str, ...] = (), *, hint: str | None = None) -> None:
+        self.name = name
+        self.nearest = nearest
+        meant = " or ".join(f"/{command}" for command in nearest)
+        super().__init__(f"there is no command /{name}" + (f"; nearest: {meant}" if meant else ""), hint=hint)
 
 
 def describe(error: ChatError) -> str:
