@@ -52,7 +52,10 @@ __all__ = [
     "ToolCall",
     "Usage",
     "VLLMWrapper",
+    "cpu_kv_cache_bytes",
     "find_parsers",
+    "import_vllm",
+    "load_error",
     "vLLMWrapper",
 ]
 
@@ -472,18 +475,26 @@ def _cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     chosen = {"enforce_eager": True, **arguments}
     if "kv_cache_memory_bytes" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        chosen["kv_cache_memory_bytes"] = _cpu_kv_cache_bytes(chosen)
+        chosen["kv_cache_memory_bytes"] = cpu_kv_cache_bytes(
+            chosen["model"], max_model_len=chosen["max_model_len"], part=chosen["gpu_memory_utilization"]
+        )
     if chosen["max_model_len"] is None:
         chosen["max_model_len"] = -1  # vLLM: as much of the model's window as the cache holds
     return chosen
 
 
-def _cpu_kv_cache_bytes(arguments: Mapping[str, Any]) -> int:
+def cpu_kv_cache_bytes(
+    model_dir: str | os.PathLike[str], *, max_model_len: int | None = None, part: float = 0.9
+) -> int:
+    """Return how much memory the key/value cache gets on a machine without GPU, in bytes.
+
+    Enough for :data:`CPU_SEQUENCES` full windows, but neither more than :data:`MAX_CPU_KV_CACHE_BYTES` nor more than
+    ``part`` of the memory that is free.
+    """
     import psutil
 
-    free_bytes = int(psutil.virtual_memory().available * arguments["gpu_memory_utilization"])
-    window = arguments["max_model_len"] or max_window(arguments["model"])
-    wanted = kv_cache_bytes_per_token(arguments["model"]) * window * CPU_SEQUENCES
+    free_bytes = int(psutil.virtual_memory().available * part)
+    wanted = kv_cache_bytes_per_token(model_dir) * (max_model_len or max_window(model_dir)) * CPU_SEQUENCES
     return max(1 << 26, min(wanted, MAX_CPU_KV_CACHE_BYTES, free_bytes))
 
 

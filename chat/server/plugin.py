@@ -1,0 +1,22 @@
+"""What vLLM loads of this package, through the entry point group ``vllm.general_plugins``.
+
+Installed next to vLLM, this adds the tokenizer mode ``chatml``: ``vllm serve MODEL --tokenizer-mode chatml`` builds its
+prompts by :class:`prompt_utils.PromptBuilder`. Nothing changes for those who do not ask for that mode.
+"""
+
+from __future__ import annotations
+
+__all__ = ["TOKENIZER_MODE", "register"]
+
+TOKENIZER_MODE = "chatml"
+
+
+def register() -> None:
+    """Make the tokenizer mode known; called by vLLM in each of its processes."""
+    from vllm.renderers.registry import RENDERER_REGISTRY
+    from vllm.tokenizers.registry import TokenizerRegistry
+
+    if TOKENIZER_MODE in RENDERER_REGISTRY.renderers:
+        return
+    RENDERER_REGISTRY.register(TOKENIZER_MODE, "chat.server.renderer", "ChatMLRenderer")
+    TokenizerRegistry.register(TOKENIZER_MODE, "vllm.tokenizers.hf", "CachedHfTokenizer")

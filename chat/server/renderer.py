@@ -1,0 +1,74 @@
+"""vLLM's renderer for ``--tokenizer-mode chatml``: messages -> token ids that no text can forge.
+
+``LLM.chat``, ``/v1/chat/completions``, ``/v1/responses``, ``/v1/messages`` and ``/tokenize`` all go through it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+from vllm.renderers.chat_utils import parse_chat_messages, parse_chat_messages_async
+from vllm.renderers.hf import HfRenderer
+from vllm.renderers.inputs.preprocess import parse_dec_only_prompt
+from vllm.renderers.params import ChatParams
+from vllm.utils.async_utils import make_async
+
+from errors import ChatError
+from model_hub import resolve_model
+from prompt_utils import PromptBuilder
+
+__all__ = ["ChatMLRenderer"]
+
+# What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
+NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template")
+
+
+class ChatMLRenderer(HfRenderer):
+    """Build text prompts with :class:`PromptBuilder`; leave conversations with images, sound or video to vLLM."""
+
+    def __init__(self, config: Any, tokenizer: Any) -> None:
+        super().__init__(config, tokenizer)
+        self._folder = resolve_model(self.model_config.tokenizer)
+        self._builder_for = lru_cache(maxsize=4)(self._make_builder)
+        self._build_async = make_async(self._build, executor=self._executor)
+        self._builder_for(None)  # a model without a template is an error now and not at the first request
+
+    def render_messages(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
+        conversation, media, _ = parse_chat_messages(messages, self.model_config, **_parsing(params))
+        if media:
+            return super().render_messages(messages, params)  # type: ignore[no-any-return]
+        return conversation, self._build(conversation, params)
+
+    async def render_messages_async(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
+        conversation, media, _ = await parse_chat_messages_async(messages, self.model_config, **_parsing(params))
+        if media:
+            return await super().render_messages_async(messages, params)  # type: ignore[no-any-return]
+        return conversation, await self._build_async(conversation, params)
+
+    def _make_builder(self, chat_template: str | None) -> PromptBuilder:
+        return PromptBuilder.from_pretrained(self._folder, chat_template=chat_template)
+
+    def _build(self, conversation: list[Any], params: ChatParams) -> Any:
+        keywords = {name: value for name, value in params.chat_template_kwargs.items() if name not in NOT_FOR_TEMPLATES}
+        tools = keywords.pop("tools", None)
+        try:
+            prompt = self._builder_for(params.chat_template).build(
+                conversation,
+                tools=tools,
+                add_generation_prompt=keywords.pop("add_generation_prompt", True),
+                continue_final_message=keywords.pop("continue_final_message", False),
+                **keywords,
+            )
+        except ChatError as error:
+            raise VLLMValidationError(str(error)) from error
+        return parse_dec_only_prompt(prompt.token_ids)
+
+
+def _parsing(params: ChatParams) -> dict[str, Any]:
+    return {
+        "content_format": "string",
+        "media_io_kwargs": params.media_io_kwargs,
+        "mm_processor_kwargs": params.mm_processor_kwargs,
+    }
