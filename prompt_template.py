@@ -378,6 +378,10 @@ def refer_message(message: dict[str, Any], number: int) -> dict[str, Any]:
     content = message.get("content")
     if isinstance(content, str) and content.strip():
         return {**message, "content": refer(content, number, after_markup=message["role"] == "assistant")}
+    match message:
+        case {"tool_calls": [{"function": {"name": str(name), **function}, **call}, *calls]}:
+            call = {**call, "function": {**function, "name": refer(name, number)}}
+            return {**message, "tool_calls": [call, *calls]}
     return message
 
 
@@ -470,10 +474,11 @@ def _written_arguments(node: Any, name: str, writes: bool) -> list[Any]:
 
 
 # Conversations that show what a template does, one letter a message: s system, u user, a assistant, r assistant with
-# reasoning, k assistant with <think> in its content, c assistant that calls a tool, t tool result.
+# reasoning, k assistant with <think> in its content, c assistant that calls a tool (n: and says
+# nothing else), t tool result.
 SHORT_PROBES = ("u", "su", "uau", "suaua", "uru", "uku", "suctau", "sucttar", "uk", "ucta")
 LONG_PROBES = ("uauau", "suauau", "surukuau", "uauru", "suakua", "ukuku")
-TOOL_PROBES = ("suctauau", "ucttauctau", "suauctarukuctau", "ucctuctctau", "uctuctu")
+TOOL_PROBES = ("suctauau", "ucttauctau", "suauctarukuctau", "ucctuctctau", "uctuctu", "suntauntau")
 PROBE_WORDS = ("Hello", " two words ", "x", "\nline\n", "a\n\nb", "", "1. <b>", "end  \n")
 PROBE_CALL = {"type": "function", "function": {"name": "look", "arguments": {"where": "here", "times": 2}}}
 PROBE_TOOLS = [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": {}}}]
@@ -484,6 +489,7 @@ PROBE_FIELDS: Mapping[str, Mapping[str, Any]] = {
     "r": {"role": "assistant", "reasoning_content": "Let me see."},
     "k": {"role": "assistant"},
     "c": {"role": "assistant", "tool_calls": [PROBE_CALL]},
+    "n": {"role": "assistant", "tool_calls": [PROBE_CALL], "content": None},
     "t": {"role": "tool"},
 }
 
@@ -495,5 +501,5 @@ def probe_conversations(patterns: Iterable[str]) -> Iterator[list[dict[str, Any]
         for i, kind in enumerate(pattern):
             word = PROBE_WORDS[(shift + i) % len(PROBE_WORDS)]
             content = f"<think>\n{word}\n</think>\n\n{word}" if kind == "k" else word
-            messages.append({**PROBE_FIELDS[kind], "content": content})
+            messages.append({"content": content, **PROBE_FIELDS[kind]})
         yield messages

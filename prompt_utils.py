@@ -12,25 +12,34 @@ Imports no torch, no transformers and no vllm; transformers' Jinja renderer is l
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from errors import InvalidMessageError, PromptError, PromptTooLongError
 from prompt_encoding import PromptTokenizer
-from prompt_template import (
-    CUT,
-    MARK,
-    Alphabet,
-    TracedTemplate,
-    read_literals,
+from prompt_past import (
+    Past,
+    PastStore,
+    Request,
+    opening,
+    question_positions,
+    render_tail,
+    renders_in_parts,
+    snapshot,
+    uses_tools,
 )
+from prompt_pieces import Answer, EncodedPiece, PieceEncoder, read_answer
+from prompt_template import CUT, MARK, Alphabet, TracedTemplate, read_literals, refer_message
 
 __all__ = ["FittedPrompt", "Prompt", "PromptBuilder", "PromptTokenizer", "find_stop_token_ids", "remove_stop_words"]
 
+MIN_MESSAGES_WITH_PAST = 6  # shorter conversations are rendered whole: there is little to save
+CHECK_EVERY = 64  # every how manyth prompt that was put together from parts is also built whole, and compared
 DEFAULT_CACHE_BYTES = 64 * 1024 * 1024  # 64 MiB: about a million tokens of encoded pieces
 
 # The first Qwen generation ships no template. Its make_context encodes role, line break and content one by one, hence
@@ -38,7 +47,7 @@ DEFAULT_CACHE_BYTES = 64 * 1024 * 1024  # 64 MiB: about a million tokens of enco
 NATIVE_CHATML = """\
 {%- if tools %}{{ raise_exception('this model has no chat template, so it cannot be given tools') }}{% endif %}
 {%- if messages and messages[0].role != 'system' %}
-    {{- '<|im_start|>system\\n' }}{{ cut }}{{ 'You are a helpful assistant.<|im_end|>\\n' }}
+    {{- '<|im_start|>system\\n' }}{{ cut | default('') }}{{ 'You are a helpful assistant.<|im_end|>\\n' }}
 {%- endif %}
 {%- for message in messages %}
     {%- if message.role not in ('system', 'user', 'assistant') or message.tool_calls %}
@@ -46,7 +55,7 @@ NATIVE_CHATML = """\
     {%- elif message.content is not string %}
         {{- raise_exception('this model has no chat template: content is a string') }}
     {%- endif %}
-    {{- '<|im_start|>' + message.role + '\\n' + cut + message.content + '<|im_end|>\\n' }}
+    {{- '<|im_start|>' + message.role + '\\n' + cut | default('') + message.content + '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
@@ -79,36 +88,6 @@ class FittedPrompt:
     dropped: list[int]
 
 
-class PieceCache:
-    """Encoded pieces, kept in bounded memory: what was not asked for lately goes.
-
-    Two dictionaries instead of a linked list: new entries go into the young one; when it holds half of the bytes, it
-    becomes the old one, and what the old one held is forgotten. Reads and writes are single dictionary operations, so
-    threads need no lock.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_young_bytes = max_bytes // 2
-        self._young: dict[str, tuple[list[int], str]] = {}
-        self._old: dict[str, tuple[list[int], str]] = {}
-        self._young_bytes = 0
-
-    def get(self, piece: str) -> tuple[list[int], str] | None:
-        found = self._young.get(piece)
-        if found is None and (found := self._old.get(piece)) is not None:
-            self.put(piece, found)
-        return found
-
-    def put(self, piece: str, encoded: tuple[list[int], str]) -> None:
-        num_bytes = 300 + 4 * len(piece) + 40 * len(encoded[0])  # containers, two strings, one int object per id
-        if num_bytes > self._max_young_bytes:
-            return
-        if self._young_bytes + num_bytes > self._max_young_bytes:
-            self._old, self._young, self._young_bytes = self._young, {}, 0
-        self._young[piece] = encoded
-        self._young_bytes += num_bytes
-
-
 class PromptBuilder:
     """Build prompts for one model.
 
@@ -131,15 +110,20 @@ class PromptBuilder:
     ) -> None:
         self.tokenizer = tokenizer
         self.control_token_ids = frozenset(token.id for token in tokenizer.control_tokens)
-        self._cache = PieceCache(max_cache_bytes)
         sources = {"default": chat_template} if isinstance(chat_template, str) else dict(chat_template)
-        literals = set().union(*map(read_literals, sources.values()))
+        literals = set[str]().union(*map(read_literals, sources.values()))
         self._alphabet = Alphabet(tokenizer.control_tokens, literals)
         self._templates = {
             name: TracedTemplate(source, self._alphabet, tokenizer.names) for name, source in sources.items()
         }
+        self._encoder = PieceEncoder(tokenizer, self._alphabet, max_cache_bytes // 2)
+        self._pasts = PastStore(max_cache_bytes // 2)
+        self._num_continued = 0
         self.chat_template = self._template_for(None).source
+        turn_end = find_turn_end(self._template_for(None))
         self.stop_token_ids = find_stop_token_ids(tokenizer, generation_config)
+        if turn_end is not None and turn_end not in self.stop_token_ids:
+            self.stop_token_ids.append(turn_end)
 
     @classmethod
     def from_pretrained(
@@ -192,14 +176,20 @@ class PromptBuilder:
             InvalidMessageError: a message is not OpenAI's shape.
             PromptError: the template refuses the messages.
         """
-        rendered = self._render(
-            messages,
-            tools=tools,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            template_kwargs=template_kwargs,
-        )
-        return self._encode(rendered)
+        if not messages:
+            raise InvalidMessageError("a conversation has at least one message")
+        request = self._request(tools, add_generation_prompt, template_kwargs)
+        if continue_final_message:
+            shielded, answers = self._shield(request, messages, 0)
+            rendered = request.template.render_open(
+                shielded, tools=request.tools, template_kwargs=request.template_kwargs
+            )
+            return _joined(self._encode(rendered, answers))
+        if len(messages) >= MIN_MESSAGES_WITH_PAST and not self._encoder.strips_left:
+            prompt = self._build_on_past(request, messages)
+            if prompt is not None:
+                return prompt
+        return self._build_whole(request, messages)
 
     def count(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> int:
         """Return the length of the prompt that :meth:`build` would give, in tokens. Same options."""
@@ -214,99 +204,272 @@ class PromptBuilder:
         pinned: Collection[int] = (),
         **options: Any,
     ) -> FittedPrompt:
-        """Return the prompt of as many newest turns as fit."""
+        """Return the prompt of the newest turns that fit, and tell which messages do not.
+
+        What does not fit goes in whole turns, oldest first. If even the newest turn is too long, its oldest tool calls
+        go, each with its results. System and developer messages stay, so does the newest user message and what
+        follows the last tool call, so do turns that hold a pinned message.
+
+        Args:
+            messages: oldest first.
+            max_prompt_tokens: what fits, in tokens.
+            target_prompt_tokens: if anything must go, go on until the prompt is this short, so that the next turns
+                fit without another cut (which would change the prompt's beginning, and lose the prefix cache).
+            pinned: positions of messages that must stay.
+            options: as in :meth:`build`.
+        Raises:
+            PromptTooLongError: what must stay is longer than ``max_prompt_tokens``.
+            PromptError: a pinned position is none of the list's.
+        """
+        if outside := [i for i in pinned if not 0 <= i < len(messages)]:
+            raise PromptError(f"message {outside[0]} is pinned, but there are {len(messages)} messages")
         prompt = self.build(messages, **options)
         if len(prompt.token_ids) <= max_prompt_tokens:
             return FittedPrompt(prompt, list(messages), [])
-        limit = max_prompt_tokens if target_prompt_tokens is None else min(max_prompt_tokens, target_prompt_tokens)
-        for dropped in _cuts(messages, pinned):
-            gone = set(dropped)
-            kept = [message for i, message in enumerate(messages) if i not in gone]
-            prompt = self.build(kept, **options)
-            if len(prompt.token_ids) <= limit:
-                return FittedPrompt(prompt, kept, dropped)
-        if len(prompt.token_ids) <= max_prompt_tokens:
-            return FittedPrompt(prompt, kept, dropped)
-        raise PromptTooLongError(len(prompt.token_ids), max_prompt_tokens)
+        target = max_prompt_tokens if target_prompt_tokens is None else min(target_prompt_tokens, max_prompt_tokens)
+        units = _droppable_units(messages, pinned)
+        sizes = self._unit_sizes(messages, units, options)
+        left, num_dropped = len(prompt.token_ids), 0
+        while left > target and num_dropped < len(units):
+            left -= sizes[num_dropped]
+            num_dropped += 1
+        fitted = self._without(messages, units[:num_dropped], options)
+        if len(fitted.prompt.token_ids) != left:  # a template that writes old turns another way than new ones
+            fitted = self._adjust(messages, units, num_dropped, target, options)
+        if len(fitted.prompt.token_ids) > max_prompt_tokens:
+            raise PromptTooLongError(len(fitted.prompt.token_ids), max_prompt_tokens)
+        return fitted
+
+    def _adjust(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        units: Sequence[Sequence[int]],
+        num_dropped: int,
+        target: int,
+        options: Mapping[str, Any],
+    ) -> FittedPrompt:
+        """Move the cut from an estimate to the first place where the prompt is short enough."""
+        fitted = self._without(messages, units[:num_dropped], options)
+        while len(fitted.prompt.token_ids) > target and num_dropped < len(units):
+            num_dropped += 1
+            fitted = self._without(messages, units[:num_dropped], options)
+        while num_dropped > 0:
+            longer = self._without(messages, units[: num_dropped - 1], options)
+            if len(longer.prompt.token_ids) > target:
+                break
+            fitted, num_dropped = longer, num_dropped - 1
+        return fitted
+
+    def _without(
+        self, messages: Sequence[Mapping[str, Any]], units: Sequence[Sequence[int]], options: Mapping[str, Any]
+    ) -> FittedPrompt:
+        dropped = sorted(i for unit in units for i in unit)
+        gone = set(dropped)
+        kept = [message for i, message in enumerate(messages) if i not in gone]
+        return FittedPrompt(self.build(kept, **options), kept, dropped)
+
+    def _unit_sizes(
+        self, messages: Sequence[Mapping[str, Any]], units: Sequence[Sequence[int]], options: Mapping[str, Any]
+    ) -> list[int]:
+        """Return how many tokens each unit takes in the whole prompt, from where its messages begin in it."""
+        options = {"tools": None, "add_generation_prompt": True, **options}
+        options.pop("continue_final_message", None)
+        request = self._request(options.pop("tools"), options.pop("add_generation_prompt"), options)
+        shielded = [request.template.shield.message(message, i) for i, message in enumerate(messages)]
+        rendered = request.render([refer_message(message, i) for i, message in enumerate(shielded)])
+        starts = self._encoder.starts(rendered)
+        end = 0
+        for start in starts.values():
+            end = max(end, start)
+        begins = [0] * (len(messages) + 1)
+        begins[-1] = end
+        for i in reversed(range(len(messages))):
+            begins[i] = min(starts.get(i, begins[i + 1]), begins[i + 1])
+        return [sum(begins[i + 1] - begins[i] for i in unit) for unit in units]
 
     def _template_for(self, tools: Sequence[Any] | None) -> TracedTemplate:
         if tools and "tool_use" in self._templates:
             return self._templates["tool_use"]
         return self._templates.get("default") or next(iter(self._templates.values()))
 
-    def _render(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Any] | None,
-        add_generation_prompt: bool,
-        continue_final_message: bool,
-        template_kwargs: Mapping[str, Any],
-    ) -> str:
-        if not messages:
-            raise InvalidMessageError("a conversation has at least one message")
+    def _request(
+        self, tools: Sequence[Any] | None, add_generation_prompt: bool, template_kwargs: Mapping[str, Any]
+    ) -> Request:
+        """Choose the template, and shield tools and options."""
         template = self._template_for(tools)
-        shield = template.shield
-        shielded = [shield.message(message, i) for i, message in enumerate(messages)]
+        if reserved := {"messages", "tools", "add_generation_prompt"} & set(template_kwargs):
+            raise PromptError(f"{reserved.pop()} is no template option")
         try:
-            tools = None if tools is None else [shield.value(tool) for tool in tools]
-            variables = {name: shield.value(value) for name, value in template_kwargs.items()}
+            if tools is not None:
+                tools = [template.shield.value(_tool_schema(tool)) for tool in tools]
+            variables = {name: template.shield.value(value) for name, value in template_kwargs.items()}
         except (TypeError, RecursionError) as error:
             raise PromptError(f"a tool or template option is not JSON: {error}") from error
+        key = repr((id(template), tools, add_generation_prompt, sorted(variables.items(), key=lambda item: item[0])))
         if template.source == NATIVE_CHATML:
             variables["cut"] = CUT
-        if continue_final_message:
-            return template.render_open(shielded, tools=tools, template_kwargs=variables)
-        return template.render(
-            shielded, tools=tools, add_generation_prompt=add_generation_prompt, template_kwargs=variables
+        return Request(template, tools, add_generation_prompt, variables, key)
+
+    def _shield(
+        self, request: Request, messages: Sequence[Mapping[str, Any]], first: int
+    ) -> tuple[list[dict[str, Any]], dict[int, Answer]]:
+        """Shield messages, the first of which is number ``first``; collect the ids that answers bring."""
+        shielded, answers = [], {}
+        for number, message in enumerate(messages, start=first):
+            copied = request.template.shield.message(message, number)
+            token_ids = message.get("token_ids")
+            if token_ids and copied["role"] == "assistant" and request.template.refers:
+                answer = read_answer(token_ids, self.tokenizer)
+                if answer is not None:
+                    answers[number] = answer
+                    copied = refer_message(copied, number)
+            shielded.append(copied)
+        return shielded, answers
+
+    def _encode(self, rendered: str, answers: Mapping[int, Answer]) -> list[EncodedPiece]:
+        try:
+            return self._encoder.encode(rendered, answers)
+        except UnicodeEncodeError as error:
+            half = error.object[error.start : error.end]
+            raise InvalidMessageError(f"a message holds half a character, {half!r}, which no model can read") from error
+
+    def _build_whole(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+        shielded, answers = self._shield(request, messages, 0)
+        rendered = request.render(shielded)
+        pieces = self._encode(rendered, answers)
+        if len(messages) >= MIN_MESSAGES_WITH_PAST and not self._encoder.strips_left:
+            head = shielded[:1] if shielded[0]["role"] == "system" else []
+            opened = self._opening(request, messages, head)
+            if opened is not None:
+                begun = Past([], {}, "", [], opened, False)
+                self._settle(request, begun, messages, shielded, rendered, pieces)
+        return _joined(pieces)
+
+    def _opening(
+        self, request: Request, messages: Sequence[Mapping[str, Any]], head: Sequence[Mapping[str, Any]]
+    ) -> str | None:
+        """Return what the template writes before the first turn, if this conversation can be built from parts."""
+        if not renders_in_parts(messages[len(head) :]):
+            return None
+        if not self._pasts.appends(request, with_tools=uses_tools(messages)):
+            return None
+        return opening(request, head)
+
+    def _build_on_past(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt | None:
+        """Build from what is remembered of this conversation; None if nothing is, or it cannot be done."""
+        past = self._pasts.find(request, messages)
+        if past is None:
+            return None
+        first = len(past.messages)
+        with_tools = past.uses_tools or uses_tools(messages[first:])
+        if not renders_in_parts(messages[first:]) or not self._pasts.appends(request, with_tools=with_tools):
+            return None
+        tail, answers = self._shield(request, messages[first:], first)
+        rendered = render_tail(request, self._head(request, messages), past.opening, tail)
+        if rendered is None:
+            return None
+        pieces = self._encode(rendered, answers)
+        tail_prompt = _joined(pieces)
+        prompt = Prompt(past.text + tail_prompt.text, past.token_ids + tail_prompt.token_ids)
+        self._num_continued += 1
+        if self._num_continued % CHECK_EVERY == 0 and prompt != (whole := self._build_whole(request, messages)):
+            self._pasts.distrust(request)
+            return whole
+        self._settle(request, past, messages, tail, rendered, pieces)
+        return prompt
+
+    def _head(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [request.template.shield.message(messages[0], 0)] if messages[0]["role"] == "system" else []
+
+    def _settle(
+        self,
+        request: Request,
+        past: Past,
+        messages: Sequence[Mapping[str, Any]],
+        tail: Sequence[Mapping[str, Any]],
+        rendered: str,
+        pieces: Sequence[EncodedPiece],
+    ) -> None:
+        """Remember what now stands before the newest question.
+
+        Args:
+            past: what was remembered before.
+            messages: the conversation.
+            tail: its messages after ``past``, shielded.
+            rendered: the tail as it stands in the prompt; ``pieces``: the same, encoded.
+        """
+        first = len(past.messages)
+        newest = question_positions(messages, 1)
+        if not newest or newest[0] <= first or not rendered:
+            return
+        question = render_tail(request, self._head(request, messages), past.opening, tail[newest[0] - first :])
+        if question is None or not rendered.endswith(question):
+            return
+        settled = _joined(pieces[: len(pieces) - question.count(MARK)])
+        copies, exact = snapshot(messages[first : newest[0]])
+        self._pasts.put(
+            request,
+            Past(
+                past.messages + copies,
+                past.exact | {first + i: spelled for i, spelled in exact.items()},
+                past.text + settled.text,
+                past.token_ids + settled.token_ids,
+                past.opening,
+                past.uses_tools or uses_tools(copies),
+            ),
+            instead_of=past if first else None,
         )
 
-    def _encode(self, rendered: str) -> Prompt:
-        """Encode rendered text: control tokens where the template put them, ordinary text between."""
-        cache = self._cache
-        first, *pieces = rendered.split(MARK)
-        ids: list[int] = []
-        texts: list[str] = []
-        if first:
-            text = self._alphabet.plain(first)
-            ids += self.tokenizer.encoder.encode(text, begins_prompt=True)
-            texts.append(text)
-        for piece in pieces:
-            encoded = cache.get(piece)
-            if encoded is None:
-                encoded = self._encode_piece(piece)
-                cache.put(piece, encoded)
-            ids += encoded[0]
-            texts.append(encoded[1])
-        return Prompt("".join(texts), ids)
 
-    def _encode_piece(self, piece: str) -> tuple[list[int], str]:
-        token = self._alphabet.token(piece[0])
-        ids, texts = [token.id], [token.text]
-        for part in piece[1:].split(CUT):
-            text = self._alphabet.plain(part)
-            texts.append(text)
-            if token.strips_right:
-                text = text.lstrip()
-            if text:
-                ids += self.tokenizer.encode(text)
-        return ids, "".join(texts)
+def _joined(pieces: Sequence[EncodedPiece]) -> Prompt:
+    ids: list[int] = []
+    for piece_ids, _ in pieces:
+        ids += piece_ids
+    return Prompt("".join([text for _, text in pieces]), ids)
 
 
-def _cuts(messages: Sequence[Mapping[str, Any]], pinned: Collection[int]) -> Iterator[list[int]]:
-    """Yield what may be dropped: one turn more each time, oldest first."""
+def _tool_schema(tool: Any) -> Any:
+    """Return a tool as a JSON schema; a Python function is described by its type hints and docstring."""
+    if not inspect.isfunction(tool) and not inspect.ismethod(tool):
+        return tool
+    from transformers.utils.chat_template_utils import get_json_schema
+
+    return get_json_schema(tool)
+
+
+def _droppable_units(messages: Sequence[Mapping[str, Any]], pinned: Collection[int]) -> list[list[int]]:
+    """Return what may be dropped, in the order in which it goes.
+
+    First the turns before the newest one, then, of the newest one, each tool call but the last with its results.
+    """
     turns: list[list[int]] = []
     for i, message in enumerate(messages):
-        if i == 0 and message.get("role") in ("system", "developer"):
+        role = message.get("role")
+        if role in ("system", "developer"):
             continue
-        if message.get("role") == "user" or not turns:
+        if role == "user" or not turns:
             turns.append([])
         turns[-1].append(i)
-    dropped: list[int] = []
-    for turn in turns[:-1]:
-        if not set(turn) & set(pinned):
-            dropped = [*dropped, *turn]
-            yield dropped
+    steps: list[list[int]] = []
+    for i in turns[-1][1:] if turns else []:
+        if messages[i].get("role") == "assistant" or not steps:
+            steps.append([])
+        steps[-1].append(i)
+    return [unit for unit in turns[:-1] + steps[:-1] if not set(unit) & set(pinned)]
+
+
+def find_turn_end(template: TracedTemplate) -> int | None:
+    """Return the id of the control token that the template writes behind an answer, or None if it writes none."""
+    answer = "Hello"
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer}]
+    try:
+        rendered = template.render(messages, add_generation_prompt=False)
+    except PromptError:
+        return None
+    _, found, behind = rendered.rpartition(answer)
+    if not found or not behind.startswith(MARK):
+        return None
+    return template.alphabet.token(behind[1]).id
 
 
 def find_chat_template(folder: Path) -> str | dict[str, str]:
