@@ -47,6 +47,7 @@ APP_NAME = "vllm-deploy"
 PROTOCOL = 1  # part of the socket's name: a client that speaks another protocol starts a host of its own
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit is 108
 CHECK_INTERVAL_S = 1.0
+FAILED_STAY_S = 2.0  # a host that could not load stays so long, for whoever started it to connect and read why
 CODE_FILES = (
     "errors.py",
     "prompt_utils.py",
@@ -253,9 +254,7 @@ class EngineHost:
     def _fail(self, error: ChatError) -> None:
         self._error = error
         self._advance("failed")
-        # Clients that are connected have read why; nobody else shall find a host that cannot answer.
-        self._socket_path.unlink(missing_ok=True)
-        threading.Timer(2.0, self.stop).start()
+        threading.Timer(FAILED_STAY_S, self.stop).start()
 
     def _advance(self, stage: str) -> None:
         with self._lock:
