@@ -1,0 +1,72 @@
+"""Nothing imports upward: each room of the house may use only those below it."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the ground up; rooms in one row never import one another.
+FLOORS = [
+    {"errors"},
+    {"prompt_pieces"},
+    {"prompt_encoding"},
+    {"prompt_template"},
+    {"prompt_past"},
+    {"prompt_utils", "model_hub", "tool_calling", "engine_thread"},
+    {"reply"},
+    {"vllm_wrapper"},
+    {"chat.conversation", "chat.engine_host"},
+    {"chat.store", "chat.config"},
+    {"chat.backend", "chat.client"},
+    {"chat.ask", "chat.batch", "chat.doctor", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
+    {"vllm_deploy"},
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted([*ROOT.glob("*.py"), *(ROOT / "chat").rglob("*.py")])
+
+
+def room_of(module: str) -> str | None:
+    """Return the room that a module belongs to, or None if it is not one of ours."""
+    parts = module.split(".")
+    name = ".".join(parts[:2]) if parts[0] == "chat" else parts[0]
+    return name if name in FLOOR_OF else None
+
+
+def module_of(file: Path) -> str:
+    parts = list(file.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(file: Path) -> set[str]:
+    """Return the modules that a file imports, those inside functions included."""
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "chat"}
+    return modules
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: module_of(file))
+def test_a_room_imports_only_rooms_below(file):
+    room = room_of(module_of(file))
+    if module_of(file) == "chat":
+        assert imports_of(file) == set()
+        return
+    assert room is not None, f"{file.name} has no place in FLOORS"
+    for module in imports_of(file):
+        other = room_of(module)
+        if other is not None and other != room:
+            assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} imports {other}"
+
+
+def test_every_module_at_the_top_is_installed_with_the_package():
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["py-modules"]
+    assert packaged == sorted(file.stem for file in ROOT.glob("*.py"))
