@@ -13,10 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up; rooms in one row never import one another.
 FLOORS = [
     {"errors"},
-    {"prompt_pieces"},
     {"prompt_encoding"},
     {"prompt_template"},
-    {"prompt_past"},
+    {"prompt_past", "prompt_pieces"},
     {"prompt_utils", "model_hub", "tool_calling", "engine_thread"},
     {"reply"},
     {"vllm_wrapper"},
