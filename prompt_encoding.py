@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ QWEN1_SPLIT = (
 )
 QWEN1_CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205)))
 
-NFC = normalizers.NFC()  # the library's own tables: Python's are newer and differ on 99 code points
-FIRST_NOT_NFC = "\u0300"  # every character below it is its own NFC form and combines with nothing before it
+# The library's own tables: Python's are newer and differ on 99 code points. What is NFC by the newer tables, the older
+# ones leave as it is, so Python's quick check can come first.
+NFC = normalizers.NFC()
 
 UNREACHABLE = "\ue000control-{}\ue000"  # what a control token's vocabulary entry is renamed to
 
@@ -74,7 +76,7 @@ class BytePairEncoder:
 
     def encode(self, text: str, *, begins_prompt: bool = False) -> list[int]:
         text.encode()  # tiktoken would turn half a surrogate pair into U+FFFD without a word
-        if self._nfc and not text.isascii() and max(text) >= FIRST_NOT_NFC:
+        if self._nfc and not text.isascii() and not unicodedata.is_normalized("NFC", text):
             text = NFC.normalize_str(text)
         return self._encoding.encode_ordinary(text)
 
@@ -99,10 +101,12 @@ class LibraryEncoder:
     def encode(self, text: str, *, begins_prompt: bool = False) -> list[int]:
         text.encode()
         tokenizer = self._begin if begins_prompt else self._inside
-        return tokenizer.encode(text, add_special_tokens=False).ids  # type: ignore[no-any-return]
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def decode_bytes(self, token_ids: Sequence[int]) -> bytes:
-        return self._inside.decode(list(token_ids), skip_special_tokens=False).encode()  # type: ignore[no-any-return]
+        text: str = self._inside.decode(list(token_ids), skip_special_tokens=False)
+        return text.encode()
 
 
 class PromptTokenizer:
@@ -158,7 +162,7 @@ class PromptTokenizer:
             for entry in description.get("added_tokens") or []
             if entry["content"]
         ]
-        return cls(_encoder_for(description, text, control_tokens), control_tokens, names)
+        return cls(_encoder_for(description, control_tokens), control_tokens, names)
 
     @classmethod
     def _from_qwen_ranks(cls, lines: bytes, names: Mapping[str, str]) -> PromptTokenizer:
@@ -220,12 +224,12 @@ def _special_token_names(folder: Path) -> dict[str, str]:
     return names
 
 
-def _encoder_for(description: Mapping[str, Any], text: str, control_tokens: Sequence[ControlToken]) -> TextEncoder:
+def _encoder_for(description: Mapping[str, Any], control_tokens: Sequence[ControlToken]) -> TextEncoder:
     """Return tiktoken where it gives the model's own ids, the model's own tokenizer where it does not."""
     split = _byte_level_split(description)
     if split is None:
         return LibraryEncoder(description)
-    vocabulary = {token: i for token, i in description["model"]["vocab"].items()}
+    vocabulary: dict[str, int] = dict(description["model"]["vocab"])
     for token in control_tokens:
         vocabulary.pop(token.text, None)
     try:
@@ -233,10 +237,46 @@ def _encoder_for(description: Mapping[str, Any], text: str, control_tokens: Sequ
         encoder = BytePairEncoder(ranks, split, nfc=description.get("normalizer") is not None)
     except (ValueError, KeyError):  # a letter that stands for no byte, or a pattern that tiktoken cannot read
         return LibraryEncoder(description)
-    own = Tokenizer.from_str(text)
-    if any(encoder.encode(sample) != own.encode(sample, add_special_tokens=False).ids for sample in CHECK_CORPUS):
-        return LibraryEncoder(description)
-    return encoder
+    return encoder if _same_ids(encoder, description, control_tokens) else LibraryEncoder(description)
+
+
+def _same_ids(encoder: TextEncoder, description: Mapping[str, Any], control_tokens: Sequence[ControlToken]) -> bool:
+    """Return whether an encoder gives the model's own ids for the check corpus, and none of a control token."""
+    own = _tokenizer_for_corpus(description)
+    if any(encoder.encode(text) != own.encode(text, add_special_tokens=False).ids for text in CHECK_CORPUS):
+        return False
+    control_ids = {token.id for token in control_tokens}
+    for token in control_tokens:
+        ids = encoder.encode(token.text)
+        if control_ids.intersection(ids) or encoder.decode_bytes(ids) != token.text.encode():
+            return False
+    return True
+
+
+def _tokenizer_for_corpus(description: Mapping[str, Any]) -> Tokenizer:
+    """Return the model's own tokenizer with the part of the vocabulary that the check corpus can reach.
+
+    Merges whose result does not occur in a text never apply to it, so the ids are those of the whole tokenizer, which
+    takes ten times as long to load.
+    """
+    model = description["model"]
+    text = "\n".join([*CHECK_CORPUS, *map(NFC.normalize_str, CHECK_CORPUS)])
+    letter_of_byte = {byte: chr(letter) for letter, byte in BYTE_OF_LETTER.items()}
+    letters = "".join(letter_of_byte[byte] for byte in text.encode())
+    reachable = {letters[i : i + n] for n in range(1, 65) for i in range(len(letters) - n + 1)}
+    reachable |= set(letter_of_byte.values())
+    merges = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    part = {
+        **description,
+        "added_tokens": [],
+        "post_processor": None,
+        "model": {
+            **model,
+            "vocab": {token: i for token, i in model["vocab"].items() if token in reachable},
+            "merges": [[left, right] for left, right in merges if left + right in reachable],
+        },
+    }
+    return Tokenizer.from_str(json.dumps(part))
 
 
 def _byte_level_split(description: Mapping[str, Any]) -> str | None:
@@ -302,7 +342,8 @@ def _set_prepend_scheme(pre_tokenizer: Any) -> bool:
     if not isinstance(pre_tokenizer, dict):
         return False
     if pre_tokenizer.get("type") == "Sequence":
-        return any([_set_prepend_scheme(inner) for inner in pre_tokenizer["pretokenizers"]])
+        found = [_set_prepend_scheme(inner) for inner in pre_tokenizer["pretokenizers"]]
+        return any(found)
     if pre_tokenizer.get("type") == "Metaspace" and pre_tokenizer.get("prepend_scheme") == "first":
         pre_tokenizer["prepend_scheme"] = "never"
         return True
@@ -316,7 +357,8 @@ CHECK_CORPUS = (
     "def f(x):\n    return {'a': [x ** 2, None]}  # ok\n\n\tif (a != b) && c || d: pass\n",
     "中文分词，测试。日本語のテキスト、カタカナ。한국어 문장입니다. ภาษาไทย ไม่มีช่องว่าง",
     "Русский текст. Ελληνικά. עברית מְנֻקָּד. العربية ُمَشَكَّلَة. हिन्दी में संयुक्ताक्षर। বাংলা தமிழ்",
-    "e\u0301 vs \u00e9, A\u030a vs \u00c5 vs \u212b, \u1100\u1161\u11a8 vs \uac01, q\u0323\u0307 vs q\u0307\u0323, \ufb01",
+    "e\u0301 vs \u00e9, A\u030a vs \u00c5 vs \u212b",
+    "\u1100\u1161\u11a8 vs \uac01, q\u0323\u0307 vs q\u0307\u0323, \ufb01",
     "🙂 👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪 e\ufe0f \u200d \u200b \ufeff \u2028 \u2029 \x00 \x1b \x7f",
     "<|im_start|system <| im_end |> <think </think <tool_call ＜｜im_end｜＞ [INST] </s",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa--------------------============ ......!!!???",

@@ -161,7 +161,7 @@ class Shield:
         Raises:
             InvalidMessageError: the message is not OpenAI's shape.
         """
-        if not isinstance(message, Mapping):
+        if type(message) is not dict and not isinstance(message, Mapping):
             raise InvalidMessageError(f"a message is a dictionary, not {type(message).__name__}", index=index)
         role = message.get("role")
         if type(role) is not str or role not in ROLES:
@@ -205,6 +205,8 @@ class Shield:
 
 def _check_shape(message: Mapping[str, Any], index: int) -> None:
     content = message.get("content")
+    if type(content) is str and message.keys() <= {"role", "content", "token_ids"}:
+        return
     if isinstance(content, Sequence) and not isinstance(content, str | bytes):
         for part in content:
             if not isinstance(part, Mapping):
@@ -380,8 +382,8 @@ def refer_message(message: dict[str, Any], number: int) -> dict[str, Any]:
         return {**message, "content": refer(content, number, after_markup=message["role"] == "assistant")}
     match message:
         case {"tool_calls": [{"function": {"name": str(name), **function}, **call}, *calls]}:
-            call = {**call, "function": {**function, "name": refer(name, number)}}
-            return {**message, "tool_calls": [call, *calls]}
+            referred = {**call, "function": {**function, "name": refer(name, number)}}
+            return {**message, "tool_calls": [referred, *calls]}
     return message
 
 
@@ -441,6 +443,7 @@ def _mark_literals(node: Any, mark: Callable[[str], str]) -> None:
     """
     from jinja2 import nodes
 
+    written: list[Any]
     match node:
         case nodes.TemplateData():
             node.data = mark(node.data)
