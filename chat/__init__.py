@@ -1,0 +1,1 @@
+"""Conversations, and the programs that hold them."""

@@ -1,0 +1,274 @@
+"""A conversation: ordered messages with an id, and what can be done to them. Pure values, no input or output.
+
+Messages form a tree: each names the one that it follows, and the conversation's *tip* says which path through the tree
+is the current one. So undo, edit, regenerate and branch only move the tip; nothing is ever deleted.
+
+::
+
+    system (a setting)
+    user "Hello" ── assistant "Hi!"          <- a variant, kept
+                └── assistant "Hello you!"   <- the tip
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from errors import InvalidMessageError
+
+__all__ = ["Conversation", "Message", "from_dicts", "make_id", "make_title"]
+
+TITLE_COLUMNS = 48  # columns of a terminal, in which a Chinese character takes two
+Status = Literal["complete", "partial"]
+
+
+def make_id() -> str:
+    """Return a new id: 24 hexadecimal digits that nobody can guess."""
+    return secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation.
+
+    Attributes:
+        parent_id: the message that it follows; None for the first.
+        token_ids: ids that an answer was generated as.
+        finish_reason: why an answer ended.
+        usage: figures of an answer, as :class:`reply.Usage` names them.
+        status: ``partial`` while an answer is being written, and for ever if its writer died.
+        created_at_utc: seconds since 1970.
+    """
+
+    role: str
+    content: str
+    id: str = field(default_factory=make_id)
+    parent_id: str | None = None
+    reasoning: str = ""
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str | None = None
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    status: Status = "complete"
+    created_at_utc: float = field(default_factory=time.time)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the message in OpenAI's shape, with the ids that it was generated as."""
+        message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.tool_calls:
+            message["tool_calls"] = [dict(call) for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            message["tool_call_id"] = self.tool_call_id
+        if self.token_ids:
+            message["token_ids"] = list(self.token_ids)
+        return message
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A tree of messages, and which path through it is the current one.
+
+    Attributes:
+        owner: whose it is: ``local`` for the terminal, the key's name on a server.
+        system: the system message; none if empty.
+        settings: whatever goes with the conversation, such as sampling parameters.
+        messages: all messages by id, in the order in which they were written.
+        tip_id: the last message of the current path; None before the first.
+        redo_ids: tips that were left by undo, the newest last.
+        pinned_ids: messages that always stay in the window.
+        window_start_id: the first message of the path that the model still sees; None if it sees all of it.
+    """
+
+    id: str = field(default_factory=make_id)
+    owner: str = "local"
+    title: str = ""
+    system: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    messages: dict[str, Message] = field(default_factory=dict)
+    tip_id: str | None = None
+    redo_ids: list[str | None] = field(default_factory=list)
+    pinned_ids: set[str] = field(default_factory=set)
+    window_start_id: str | None = None
+    created_at_utc: float = field(default_factory=time.time)
+    updated_at_utc: float = field(default_factory=time.time)
+
+    # -- the current path ---------------------------------------------------------------------------------------
+
+    def path(self) -> list[Message]:
+        """Return the messages from the first one to the tip."""
+        return self._path_to(self.tip_id)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return the current path in OpenAI's shape, the system message first if there is one."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return system + [message.as_dict() for message in self.path()]
+
+    @property
+    def tip(self) -> Message | None:
+        return self.messages[self.tip_id] if self.tip_id else None
+
+    @property
+    def num_turns(self) -> int:
+        """Number of user messages on the current path."""
+        return sum(message.role == "user" for message in self.path())
+
+    # -- adding -------------------------------------------------------------------------------------------------
+
+    def add(self, message: Message) -> Message:
+        """Put a message behind the tip and make it the tip; return it with its place in the tree.
+
+        A message whose id is already there is replaced: so a partial answer grows in its place.
+        """
+        if message.id not in self.messages:
+            message = replace(message, parent_id=self.tip_id)
+            self.redo_ids.clear()
+        self.messages[message.id] = message
+        self.tip_id = message.id
+        if not self.title and message.role == "user":
+            self.title = make_title(message.content)
+        return message
+
+    # -- moving the tip -----------------------------------------------------------------------------------------
+
+    def undo(self, num_turns: int = 1) -> int:
+        """Move the tip before the last turns; return how many there were to undo."""
+        done = 0
+        while done < num_turns and (user := self._last_user()) is not None:
+            self.redo_ids.append(self.tip_id)
+            self.tip_id = user.parent_id
+            done += 1
+        return done
+
+    def redo(self, num_turns: int = 1) -> int:
+        """Take back that many undos; return how many there were."""
+        done = 0
+        while done < num_turns and self.redo_ids:
+            self.tip_id = self.redo_ids.pop()
+            done += 1
+        return done
+
+    def before_answer(self) -> Message:
+        """Move the tip to the last user message, so that the next answer becomes a variant; return that message.
+
+        Raises:
+            InvalidMessageError: nothing was asked yet.
+        """
+        user = self._last_user()
+        if user is None:
+            raise InvalidMessageError("there is no message to answer yet", hint="Ask something first.")
+        self.tip_id = user.id
+        return user
+
+    def before_turn(self, number: int) -> Message:
+        """Move the tip before a turn, so that the next message begins a branch; return the turn's user message.
+
+        Args:
+            number: counted from 1 on the current path.
+        Raises:
+            InvalidMessageError: there is no such turn.
+        """
+        user = self.turn(number)
+        self.tip_id = user.parent_id
+        self.redo_ids.clear()
+        return user
+
+    def go_to(self, message_id: str) -> None:
+        """Make a message part of the current path, with what was said last behind it."""
+        tip_id = message_id
+        while children := self._children(tip_id):
+            tip_id = children[-1].id
+        self.tip_id = tip_id
+        self.redo_ids.clear()
+
+    # -- looking around -----------------------------------------------------------------------------------------
+
+    def turn(self, number: int) -> Message:
+        """Return the user message of a turn, counted from 1 on the current path."""
+        users = [message for message in self.path() if message.role == "user"]
+        if not 1 <= number <= len(users):
+            raise InvalidMessageError(f"there is no turn {number}", hint=f"There are {len(users)} turns: see /history.")
+        return users[number - 1]
+
+    def variants(self, message_id: str) -> list[Message]:
+        """Return a message and those that were said in its place, oldest first."""
+        message = self.messages[message_id]
+        return [other for other in self._children(message.parent_id) if other.role == message.role]
+
+    # -- the window ---------------------------------------------------------------------------------------------
+
+    def toggle_pin(self, number: int) -> bool:
+        """Keep a turn in the window whatever happens, or no longer; return which."""
+        user = self.turn(number)
+        self.pinned_ids ^= {user.id}
+        return user.id in self.pinned_ids
+
+    def window_start(self) -> int:
+        """Return the position on the path of the first message that the model still sees."""
+        path = self.path()
+        return next((index for index, message in enumerate(path) if message.id == self.window_start_id), 0)
+
+    def _last_user(self) -> Message | None:
+        return next((message for message in reversed(self.path()) if message.role == "user"), None)
+
+    def _children(self, parent_id: str | None) -> list[Message]:
+        return [message for message in self.messages.values() if message.parent_id == parent_id]
+
+    def _path_to(self, message_id: str | None) -> list[Message]:
+        path: list[Message] = []
+        while message_id is not None:
+            path.append(self.messages[message_id])
+            message_id = path[-1].parent_id
+        return path[::-1]
+
+
+def make_title(text: str, max_columns: int = TITLE_COLUMNS) -> str:
+    """Return the first line of a text, cut to a width on the screen.
+
+    >>> make_title("  Hello\\nthere")
+    'Hello'
+    >>> make_title("能不能帮我", max_columns=7)
+    '能不能…'
+    """
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    width, kept = 0, ""
+    for character in line:
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > max_columns:
+            return kept.rstrip() + "…"
+        kept += character
+    return kept
+
+
+def from_dicts(messages: Sequence[Mapping[str, Any]], **fields: Any) -> Conversation:
+    """Return a conversation of messages in OpenAI's shape.
+
+    Raises:
+        InvalidMessageError: a message is none.
+    """
+    conversation = Conversation(**fields)
+    for index, message in enumerate(messages):
+        role, content = message.get("role"), message.get("content") or ""
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise InvalidMessageError("role and content are text", index=index)
+        if role == "system" and index == 0:
+            conversation.system = content
+            continue
+        conversation.add(
+            Message(
+                role=role,
+                content=content,
+                reasoning=message.get("reasoning_content") or "",
+                tool_calls=tuple(message.get("tool_calls") or ()),
+                tool_call_id=message.get("tool_call_id"),
+                token_ids=tuple(message.get("token_ids") or ()),
+            )
+        )
+    return conversation
