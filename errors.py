@@ -16,6 +16,9 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   └── ModelLoadError                 the files are there, but the engine cannot load them
     ├── SamplingError (ValueError)         a sampling parameter that is unknown or out of range
     ├── EngineError                        the engine failed while answering
+    ├── StoreError                         the store of conversations cannot be read or written
+    │   └── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
+    ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     └── CommandError                       a command of the terminal that cannot be done
         └── UnknownCommandError            there is no such command
 """
@@ -28,6 +31,8 @@ from typing import Any
 __all__ = [
     "ChatError",
     "CommandError",
+    "ConfigError",
+    "ConversationNotFoundError",
     "EngineError",
     "HubUnreachableError",
     "InvalidMessageError",
@@ -37,6 +42,7 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "SamplingError",
+    "StoreError",
     "UnknownCommandError",
     "describe",
     "from_dict",
@@ -126,6 +132,20 @@ class EngineError(ChatError):
     """The engine failed while it was answering."""
 
     hint = "The conversation is kept. Load the model again and retry."
+
+
+class StoreError(ChatError):
+    """The store of conversations cannot be opened, read or written."""
+
+
+class ConversationNotFoundError(StoreError, LookupError):
+    """There is no such conversation, or it belongs to somebody else: nobody is told which."""
+
+    hint = "See the list: conversations list."
+
+
+class ConfigError(ChatError, ValueError):
+    """A setting is unknown, or its value is of a wrong kind."""
 
 
 class CommandError(ChatError):

@@ -1,0 +1,77 @@
+"""The tables of the store, and the steps that bring an older store up to date.
+
+A step is a function in :data:`MIGRATIONS`; it runs once, in a transaction of its own, and the number of steps done is
+kept in the database. A released step is never changed: what comes later is a new step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+__all__ = ["MIGRATIONS", "conversations", "message_search", "messages", "metadata", "store_version"]
+
+metadata = sa.MetaData()
+
+store_version = sa.Table("store_version", metadata, sa.Column("version", sa.Integer, nullable=False))
+
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("system", sa.Text, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("tip_id", sa.String(32)),
+    sa.Column("redo_ids", sa.JSON, nullable=False),
+    sa.Column("pinned_ids", sa.JSON, nullable=False),
+    sa.Column("window_start_id", sa.String(32)),
+    sa.Column("created_at_utc", sa.Float, nullable=False),
+    sa.Column("updated_at_utc", sa.Float, nullable=False),
+    sa.Index("conversations_of_owner", "owner", "updated_at_utc"),
+)
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    # BigInteger does not count up by itself in SQLite.
+    sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("conversation_id", sa.String(32), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("parent_id", sa.String(32)),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("reasoning", sa.Text, nullable=False),
+    sa.Column("tool_calls", sa.JSON, nullable=False),
+    sa.Column("tool_call_id", sa.Text),
+    sa.Column("token_ids", sa.LargeBinary, nullable=False),  # unsigned 32-bit integers, little-endian
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("usage", sa.JSON, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at_utc", sa.Float, nullable=False),
+    sa.Index("messages_of_conversation", "conversation_id", "position"),
+    sa.Index("messages_by_status", "status"),
+)
+
+# What is searched: words, and pairs of Chinese characters (store.search_words), by the message's position.
+message_search = sa.table("message_search", sa.column("rowid", sa.Integer), sa.column("words", sa.Text))
+
+
+def first_schema(connection: sa.Connection) -> None:
+    """Conversations, messages, and full-text search."""
+    metadata.create_all(connection, tables=[conversations, messages])
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("CREATE VIRTUAL TABLE message_search USING fts5(words, tokenize='unicode61')")
+        return
+    connection.exec_driver_sql(
+        "CREATE TABLE message_search (rowid BIGINT PRIMARY KEY REFERENCES messages(position) ON DELETE CASCADE,"
+        " words TEXT NOT NULL)"
+    )
+    connection.exec_driver_sql(
+        "CREATE INDEX message_search_words ON message_search USING gin (to_tsvector('simple', words))"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (first_schema,)
