@@ -89,7 +89,7 @@ def snapshot(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]
 
 
 def _copy(message: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: list(value) if field == "token_ids" else value for field, value in message.items()}
+    return {field: copy.copy(value) if field == "token_ids" else value for field, value in message.items()}
 
 
 def _spell_out(message: Mapping[str, Any]) -> str:

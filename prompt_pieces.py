@@ -38,9 +38,15 @@ def read_answer(token_ids: Sequence[int], tokenizer: PromptTokenizer) -> Answer 
     """Split the ids of a generated answer at the markup in it; None if they are not an answer's.
 
     The token that ended the answer may be among them. A token that structures turns may stand nowhere else: such ids
-    are not used, whoever brings them.
+    are not used, whoever brings them. Nor are ids that this vocabulary has no text for.
     """
-    ids = list(token_ids)
+    try:
+        return _split_at_markup(list(token_ids), tokenizer)
+    except (KeyError, OverflowError):
+        return None
+
+
+def _split_at_markup(ids: list[int], tokenizer: PromptTokenizer) -> Answer | None:
     while ids and _structures_turns(ids[-1], tokenizer):
         ids.pop()
     runs: Answer = []
