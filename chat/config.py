@@ -62,7 +62,7 @@ class Settings:
 
 
 def default_file() -> Path:
-    """Return the configuration file: what ``VLLM_DEPLOY_CONFIG`` names, else the one in the user's configuration folder."""
+    """Return the configuration file: what ``VLLM_DEPLOY_CONFIG`` names, else the user's ``config.toml``."""
     if chosen := os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG"):
         return Path(chosen).expanduser()
     import platformdirs

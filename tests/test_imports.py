@@ -20,6 +20,7 @@ FLOORS = [
     {"reply"},
     {"vllm_wrapper"},
     {"chat.conversation", "chat.engine_host"},
+    {"chat.store_schema"},
     {"chat.store", "chat.config"},
     {"chat.backend", "chat.client"},
     {"chat.ask", "chat.batch", "chat.doctor", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
