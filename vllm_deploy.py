@@ -14,13 +14,17 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errors import ChatError, describe
 
+if TYPE_CHECKING:
+    from chat.backend import Backend
+    from chat.config import Settings
+    from chat.store import ConversationStore
+
 __version__ = "0.1.0"
 
-DEFAULT_SYSTEM = "You are a helpful assistant."
 DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -51,9 +55,10 @@ def run_chat(options: argparse.Namespace) -> int:
     """Open the terminal."""
     from chat.terminal.repl import run
 
-    backend = make_backend(options)
+    settings = read_settings(options)
+    backend = make_backend(settings)
     try:
-        return run(backend, options)
+        return run(backend, open_store(settings), settings, resume="last" if options.continue_last else options.resume)
     finally:
         backend.close()
 
@@ -62,13 +67,52 @@ def run_ask(options: argparse.Namespace) -> int:
     """Answer one question."""
     from chat import ask
 
+    settings = read_settings(options)
     question = ask.read_question(options.question, options.file, sys.stdin)
-    messages = [{"role": "system", "content": options.system}] if options.system else []
-    messages.append({"role": "user", "content": question})
-    backend = make_backend(options)
-    code, _ = ask.ask(backend, messages, as_json=options.json, options=reply_options(options))
-    backend.close()
-    return code
+    backend = make_backend(settings)
+    try:
+        if options.continue_last or options.conversation:
+            store = open_store(settings)
+            conversation = ask.find_conversation(store, options.conversation, settings.system)
+            return ask.ask_in_conversation(
+                backend, store, conversation, question, as_json=options.json, options=reply_options(settings)
+            )
+        messages = [{"role": "system", "content": settings.system}] if settings.system else []
+        messages.append({"role": "user", "content": question})
+        return ask.ask(backend, messages, as_json=options.json, options=reply_options(settings))[0]
+    finally:
+        backend.close()
+
+
+def run_conversations(options: argparse.Namespace) -> int:
+    """List, show, search, export, import or delete conversations."""
+    from chat import manage
+
+    store = open_store(read_settings(options))
+    match options.action:
+        case "list":
+            manage.list_conversations(store, limit=options.limit)
+        case "show":
+            manage.show(store, options.id)
+        case "search":
+            manage.search(store, " ".join(options.words))
+        case "export":
+            manage.export(store, options.id, options.file, overwrite=options.overwrite)
+        case "import":
+            manage.import_file(store, options.file)
+        case "delete":
+            manage.delete(store, options.id, confirmed=options.yes)
+    return 0
+
+
+def run_config(options: argparse.Namespace) -> int:
+    """Show the settings and where each comes from."""
+    from chat.config import default_file
+
+    print(f"# {default_file()}")
+    for name, value, origin in read_settings(options).rows():
+        print(f"{name:<16} {value:<40} {origin}")
+    return 0
 
 
 def run_ps(options: argparse.Namespace) -> int:
@@ -124,15 +168,11 @@ def build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         command.set_defaults(run=run)
         return command
 
-    chat = add("chat", run_chat, "talk with the model in the terminal")
-    add_engine_options(chat)
-    add_reply_options(chat)
-    ask = add("ask", run_ask, "answer one question; the answer alone goes to standard output")
-    ask.add_argument("question", nargs="*", help="the question; standard input is added if it is not a terminal")
-    ask.add_argument("-f", "--file", type=Path, help="add this file's text to the question")
-    ask.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    add_engine_options(ask)
-    add_reply_options(ask)
+    add_chat_options(add("chat", run_chat, "talk with the model in the terminal"))
+    add_ask_options(add("ask", run_ask, "answer one question; the answer alone goes to standard output"))
+    add_conversations_options(add("conversations", run_conversations, "list, search and keep conversations"))
+    config = add("config", run_config, "show the settings and where each comes from")
+    config.add_argument("action", nargs="?", choices=["show"], default="show")
     add("ps", run_ps, "list the engines that are loaded")
     stop = add("stop", run_stop, "unload engines")
     stop.add_argument("pid", nargs="*", type=int, help="process ids from ps; all if left out")
@@ -144,30 +184,82 @@ def build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     return parser, list(commands.choices)
 
 
+def add_chat_options(command: argparse.ArgumentParser) -> None:
+    """What ``chat`` takes."""
+    command.add_argument("-c", "--continue", dest="continue_last", action="store_true", help="the last conversation")
+    command.add_argument("--resume", metavar="ID", help="go on with this conversation")
+    command.add_argument("--plain", action="store_true", default=None, help="no colours, no Markdown, no redrawing")
+    command.add_argument("--language", choices=["en", "zh"], help="of the program's own texts")
+    add_engine_options(command)
+    add_reply_options(command)
+
+
+def add_ask_options(command: argparse.ArgumentParser) -> None:
+    """What ``ask`` takes."""
+    command.add_argument("question", nargs="*", help="standard input is added if it is not a terminal")
+    command.add_argument("-f", "--file", type=Path, help="add this file's text to the question")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    command.add_argument("-c", "--continue", dest="continue_last", action="store_true", help="the last conversation")
+    command.add_argument("--conversation", metavar="ID", help="ask in this conversation, and keep the answer there")
+    add_engine_options(command)
+    add_reply_options(command)
+
+
+def add_conversations_options(command: argparse.ArgumentParser) -> None:
+    """What ``conversations`` takes."""
+    actions = command.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="the latest first")
+    listing.add_argument("--limit", type=int, default=20)
+    show = actions.add_parser("show", help="print a conversation")
+    search = actions.add_parser("search", help="messages that hold these words")
+    search.add_argument("words", nargs="+")
+    export = actions.add_parser("export", help="write a conversation to .md, .json or .jsonl")
+    bring = actions.add_parser("import", help="read conversations from .json or .jsonl")
+    delete = actions.add_parser("delete", help="delete a conversation for ever")
+    for action in (show, export, delete):
+        action.add_argument("id", help="an id from the list, or its beginning")
+    export.add_argument("file", type=Path)
+    export.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    bring.add_argument("file", type=Path)
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
 def add_engine_options(command: argparse.ArgumentParser) -> None:
     """Which model, and how the engine runs it."""
     group = command.add_argument_group("engine")
-    group.add_argument("--model", default="demo", help="demo, a folder, or an id on ModelScope or Hugging Face")
+    group.add_argument("--model", help="demo (the default), a folder, or an id on ModelScope or Hugging Face")
     group.add_argument("--max-model-len", type=int, metavar="TOKENS", help="the window, in tokens")
     group.add_argument("--dtype", help="auto, bfloat16, float16 or float32")
     group.add_argument("--quantization", help="awq, gptq, fp8, ...; found in the model's configuration if left out")
     group.add_argument("--tensor-parallel-size", type=int, metavar="N", help="number of GPUs that share the model")
     group.add_argument("--gpu-memory-utilization", type=float, metavar="PART", help="part of the memory to use, 0 to 1")
     group.add_argument("--chat-template", metavar="FILE", help="use this chat template instead of the model's own")
-    group.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
+    group.add_argument(
+        "--trust-remote-code", action="store_true", default=None, help="run Python code that comes with the model"
+    )
     group.add_argument(
         "--keep-alive",
         type=parse_duration,
-        default=300.0,
         metavar="TIME",
         help="how long the engine stays loaded after the last client: 5m (the default), 0, 2h, forever",
     )
 
 
+ENGINE_OPTIONS = (
+    "max_model_len",
+    "dtype",
+    "quantization",
+    "tensor_parallel_size",
+    "gpu_memory_utilization",
+    "chat_template",
+    "trust_remote_code",
+)
+
+
 def add_reply_options(command: argparse.ArgumentParser) -> None:
     """How the model answers."""
     group = command.add_argument_group("answers")
-    group.add_argument("--system", default=DEFAULT_SYSTEM, help="the system message; empty for none")
+    group.add_argument("--system", help="the system message; empty for none")
     group.add_argument("--temperature", type=float)
     group.add_argument("--max-tokens", type=int)
     group.add_argument("--seed", type=int)
@@ -175,53 +267,90 @@ def add_reply_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="any other sampling parameter")
 
 
-def make_backend(options: argparse.Namespace) -> Any:
-    """Return the backend that the options ask for."""
+# -- putting the parts together -------------------------------------------------------------------------------------
+
+
+def read_settings(options: argparse.Namespace) -> Settings:
+    """Return what file, environment and command line say together."""
+    from chat.config import load_settings
+
+    said = vars(options)
+    sampling = {name: said[name] for name in ("temperature", "max_tokens", "seed") if said.get(name) is not None}
+    engine = {name: said[name] for name in ENGINE_OPTIONS if said.get(name) is not None}
+    return load_settings(
+        {
+            "model": said.get("model"),
+            "system": said.get("system"),
+            "plain": said.get("plain"),
+            "language": said.get("language"),
+            "keep_alive_s": said.get("keep_alive"),
+            "enable_thinking": said.get("think"),
+            "sampling": sampling | parse_pairs(said.get("set", [])),
+            "engine": engine,
+        }
+    )
+
+
+def make_backend(settings: Settings) -> Backend:
+    """Return the backend that the settings ask for."""
     from chat.backend import EngineHostBackend
     from chat.engine_host import HostSettings
 
-    names = (
-        "max_model_len",
-        "dtype",
-        "quantization",
-        "tensor_parallel_size",
-        "gpu_memory_utilization",
-        "chat_template",
-    )
-    engine = {name: value for name in names if (value := getattr(options, name)) is not None}
-    if options.trust_remote_code:
-        engine["trust_remote_code"] = True
-    model = options.model
-    if Path(model).expanduser().is_dir():  # the host runs in another folder
-        model = str(Path(model).expanduser().resolve())
-    return EngineHostBackend(HostSettings(model, engine, options.keep_alive))
+    model = Path(settings.model).expanduser()
+    name = str(model.resolve()) if model.is_dir() else settings.model  # the host runs in another folder
+    keep_alive_s = settings.keep_alive_s if settings.keep_alive_s >= 0 else None
+    return EngineHostBackend(HostSettings(name, dict(settings.engine), keep_alive_s))
 
 
-def reply_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the sampling parameters, and the thinking switch, that the options ask for."""
+def open_store(settings: Settings) -> ConversationStore:
+    """Open the store that the settings name; in memory, with a warning, where no disk can be written."""
+    from chat.store import ConversationStore
+    from errors import StoreError
+
+    try:
+        return ConversationStore(settings.store or None)
+    except StoreError as error:
+        print(describe(error), file=sys.stderr)
+        print("warning: nothing of this session will be kept", file=sys.stderr)
+        return ConversationStore.in_memory()
+
+
+def reply_options(settings: Settings) -> dict[str, Any]:
+    """Return the sampling parameters, and the thinking switch, for one answer."""
+    options = dict(settings.sampling)
+    if settings.enable_thinking is not None:
+        options["enable_thinking"] = settings.enable_thinking
+    return options
+
+
+def parse_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the values of ``--set NAME=VALUE``; numbers, switches and lists are read as JSON.
+
+    >>> parse_pairs(["top_p=0.8", "stop=END"])
+    {'top_p': 0.8, 'stop': 'END'}
+    """
     import json
 
-    chosen = {name: getattr(options, name) for name in ("temperature", "max_tokens", "seed")}
-    for pair in options.set:
+    values: dict[str, Any] = {}
+    for pair in pairs:
         name, found, value = pair.partition("=")
         if not found:
             raise ChatError(f"--set {pair}: there is no =", hint="Write it so: --set top_p=0.8")
         try:
-            chosen[name] = json.loads(value)
+            values[name] = json.loads(value)
         except ValueError:
-            chosen[name] = value
-    chosen["enable_thinking"] = options.think
-    return {name: value for name, value in chosen.items() if value is not None}
+            values[name] = value
+    return values
 
 
-def parse_duration(text: str) -> float | None:
-    """Return seconds for 90, 90s, 5m or 2h; None for ``forever``.
+def parse_duration(text: str) -> float:
+    """Return seconds for 90, 90s, 5m or 2h; -1 for ``forever``.
 
     >>> parse_duration("5m")
     300.0
     """
     if text == "forever":
-        return None
+        return -1.0
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text} is no time: write 90s, 5m, 2h or forever")

@@ -7,13 +7,26 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from chat.backend import Backend, BackendStream
+from chat.conversation import Conversation, Message
 from errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, describe
 from vllm_wrapper import Reply
 
-__all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "EXIT_OK", "EXIT_TOO_LONG", "EXIT_UNREACHABLE", "EXIT_USAGE", "ask"]
+if TYPE_CHECKING:
+    from chat.store import ConversationStore
+
+__all__ = [
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "EXIT_OK",
+    "EXIT_TOO_LONG",
+    "EXIT_UNREACHABLE",
+    "EXIT_USAGE",
+    "ask",
+    "ask_in_conversation",
+]
 
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -55,6 +68,46 @@ def ask(
     elif reply.finish_reason == "length":
         print(f"cut off after {reply.usage.num_output_tokens} tokens (max_tokens or the window)", file=errors)
     return (EXIT_INTERRUPTED if reply.finish_reason == "abort" else EXIT_OK), reply
+
+
+def find_conversation(store: ConversationStore, conversation_id: str | None, system: str) -> Conversation:
+    """Return the conversation that is named, else the last one, else a new one with this system message."""
+    if conversation_id:
+        return store.load(conversation_id)
+    if recent := store.recent(limit=1):
+        return store.load(recent[0].id)
+    return store.create(system=system)
+
+
+def ask_in_conversation(
+    backend: Backend,
+    store: ConversationStore,
+    conversation: Conversation,
+    question: str,
+    *,
+    as_json: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> int:
+    """Ask behind what was said before, and keep question and answer; return the exit code.
+
+    The question is on disk before the engine sees it, so it is kept also if the answer fails.
+    """
+    store.add(conversation, Message("user", question))
+    code, reply = ask(backend, conversation.as_dicts(), as_json=as_json, options=options)
+    if reply is not None:
+        store.add(
+            conversation,
+            Message(
+                "assistant",
+                reply.text,
+                reasoning=reply.reasoning,
+                tool_calls=tuple(call.as_message_part() for call in reply.tool_calls),
+                token_ids=reply.token_ids,
+                finish_reason=reply.finish_reason,
+                usage=dataclasses.asdict(reply.usage),
+            ),
+        )
+    return code
 
 
 def exit_code(error: ChatError) -> int:

@@ -23,7 +23,7 @@ FLOORS = [
     {"chat.store_schema"},
     {"chat.store", "chat.config"},
     {"chat.backend", "chat.client"},
-    {"chat.ask", "chat.batch", "chat.doctor", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
+    {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
     {"vllm_deploy"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
