@@ -102,7 +102,9 @@ class Backend(Protocol):
     """Gives replies. See :class:`EngineHostBackend` for what each method does."""
 
     name: str
-    log_file: Path | None
+
+    @property
+    def log_file(self) -> Path | None: ...
 
     def status(self) -> BackendStatus: ...
 
