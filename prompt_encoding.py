@@ -27,7 +27,7 @@ from tokenizers import Tokenizer, normalizers
 
 from errors import ModelLoadError
 
-__all__ = ["ControlToken", "PromptTokenizer"]
+__all__ = ["ControlToken", "PromptTokenizer", "read_json"]
 
 # GPT-2's own split, which `ByteLevel(use_regex=True)` stands for.
 GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -93,10 +93,10 @@ class LibraryEncoder:
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         plain = _without_control_tokens(description)
-        self._begin = Tokenizer.from_str(json.dumps(plain))
+        self._begin = _library_tokenizer(plain)
         self._inside = self._begin
         if _set_prepend_scheme(plain.get("pre_tokenizer")):
-            self._inside = Tokenizer.from_str(json.dumps(plain))
+            self._inside = _library_tokenizer(plain)
 
     def encode(self, text: str, *, begins_prompt: bool = False) -> list[int]:
         text.encode()
@@ -139,8 +139,8 @@ class PromptTokenizer:
         if (file := folder / "tokenizer.json").is_file():
             try:
                 return cls.from_json(file.read_text("utf-8"), names)
-            except (ValueError, KeyError, TypeError) as error:
-                raise ModelLoadError(f"{file} cannot be read: {error}") from error
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ModelLoadError(f"{file} cannot be read: {error!r}") from error
         if (file := folder / "qwen.tiktoken").is_file():
             return cls._from_qwen_ranks(file.read_bytes(), names)
         raise ModelLoadError(
@@ -212,12 +212,34 @@ class PromptTokenizer:
         return None if self.eos_token is None else self.token_to_id(self.eos_token)
 
 
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a JSON file holds; nothing if there is no such file.
+
+    Raises:
+        ModelLoadError: it is no JSON object.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelLoadError(f"{file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelLoadError(f"{file} cannot be read: it holds no JSON object")
+    return content
+
+
+def _library_tokenizer(description: Mapping[str, Any]) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(json.dumps(description))
+    except Exception as error:  # the library raises nothing more precise
+        raise ValueError(str(error)) from error
+
+
 def _special_token_names(folder: Path) -> dict[str, str]:
     """Return what tokenizer_config.json calls bos_token, eos_token, pad_token ..."""
-    file = folder / "tokenizer_config.json"
-    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     names = {}
-    for name, value in config.items():
+    for name, value in read_json(folder / "tokenizer_config.json").items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):
             names[name] = text
@@ -276,7 +298,7 @@ def _tokenizer_for_corpus(description: Mapping[str, Any]) -> Tokenizer:
             "merges": [[left, right] for left, right in merges if left + right in reachable],
         },
     }
-    return Tokenizer.from_str(json.dumps(part))
+    return _library_tokenizer(part)
 
 
 def _byte_level_split(description: Mapping[str, Any]) -> str | None:

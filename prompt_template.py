@@ -282,7 +282,7 @@ class TracedTemplate:
     def _use(self, *, spelled: bool) -> None:
         """Compile the template, its control tokens marked in the literals or left to be found by their spelling."""
         mark = self.alphabet.escape_sentinels if spelled else self.alphabet.mark
-        tree = self._environment.parse(self.source)
+        tree = _parse(self.source)
         _mark_literals(tree, mark)
         code = self._environment.compile(tree)
         environment = self._environment
@@ -403,6 +403,13 @@ def _template_error() -> type[Any]:
     return jinja2.TemplateError
 
 
+def _parse(source: str) -> Any:
+    try:
+        return _environment().parse(source)
+    except _template_error() as error:
+        raise PromptError(f"the chat template is not valid Jinja: {error}") from error
+
+
 def read_literals(source: str) -> set[str]:
     """Return the markup that a template looks for in messages, such as ``</think>``.
 
@@ -411,10 +418,7 @@ def read_literals(source: str) -> set[str]:
     """
     from jinja2 import nodes
 
-    try:
-        tree = _environment().parse(source)
-    except _template_error() as error:
-        raise PromptError(f"the chat template is not valid Jinja: {error}") from error
+    tree = _parse(source)
     written: list[str] = []
     _mark_literals(tree, lambda text: written.append(text) or text)  # type: ignore[func-returns-value]
     every = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)]

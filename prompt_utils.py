@@ -13,7 +13,6 @@ Imports no torch, no transformers and no vllm; transformers' Jinja renderer is l
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import warnings
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from errors import InvalidMessageError, PromptError, PromptTooLongError
-from prompt_encoding import ControlToken, PromptTokenizer
+from prompt_encoding import ControlToken, PromptTokenizer, read_json
 from prompt_past import (
     Past,
     PastStore,
@@ -150,7 +149,7 @@ class PromptBuilder:
         return cls(
             PromptTokenizer.from_pretrained(folder),
             find_chat_template(folder) if chat_template is None else _read_template_argument(chat_template),
-            generation_config=_read_json(folder / "generation_config.json"),
+            generation_config=read_json(folder / "generation_config.json"),
             max_cache_bytes=max_cache_bytes,
         )
 
@@ -296,14 +295,12 @@ class PromptBuilder:
     ) -> Request:
         """Choose the template, and shield tools and options."""
         template = self._template_for(tools)
-        if reserved := {"messages", "tools", "add_generation_prompt"} & set(template_kwargs):
-            raise PromptError(f"{reserved.pop()} is no template option")
         try:
             if tools is not None:
                 tools = [template.shield.value(_tool_schema(tool)) for tool in tools]
             variables = {name: template.shield.value(value) for name, value in template_kwargs.items()}
         except (TypeError, RecursionError) as error:
-            raise PromptError(f"a tool or template option is not JSON: {error}") from error
+            raise PromptError(f"a tool or template option cannot be used: {error}") from error
         key = repr((id(template), tools, add_generation_prompt, sorted(variables.items(), key=lambda item: item[0])))
         if template.source == NATIVE_CHATML:
             variables["cut"] = CUT
@@ -429,8 +426,10 @@ def _joined(pieces: Sequence[EncodedPiece]) -> Prompt:
 
 def _tool_schema(tool: Any) -> Any:
     """Return a tool as a JSON schema; a Python function is described by its type hints and docstring."""
-    if not inspect.isfunction(tool) and not inspect.ismethod(tool):
+    if isinstance(tool, Mapping):
         return tool
+    if not inspect.isfunction(tool) and not inspect.ismethod(tool):
+        raise TypeError(f"a tool is a dictionary or a function, not {type(tool).__name__}")
     from transformers.utils.chat_template_utils import get_json_schema
 
     return get_json_schema(tool)
@@ -478,15 +477,16 @@ def find_chat_template(folder: Path) -> str | dict[str, str]:
         PromptError: there is none, and the model is not one of those that came without.
     """
     if (file := folder / "chat_template.jinja").is_file():
-        return file.read_text("utf-8")
+        named = {file.stem: file for file in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+        return {name: path.read_text("utf-8") for name, path in {**named, "default": file}.items()}
     for name in ("tokenizer_config.json", "chat_template.json"):
-        template = _read_json(folder / name).get("chat_template")
+        template = read_json(folder / name).get("chat_template")
         if isinstance(template, str):
             return template
         if isinstance(template, list):
             return {entry["name"]: entry["template"] for entry in template}
-    config = _read_json(folder / "config.json")
-    chat_format = _read_json(folder / "generation_config.json").get("chat_format", config.get("chat_format"))
+    config = read_json(folder / "config.json")
+    chat_format = read_json(folder / "generation_config.json").get("chat_format", config.get("chat_format"))
     if chat_format == "chatml" or (chat_format is None and config.get("model_type") == "qwen"):
         return NATIVE_CHATML
     raise PromptError(
@@ -502,10 +502,6 @@ def _read_template_argument(chat_template: str | Path) -> str:
             raise PromptError(f"there is no chat template file {text}", hint="Give Jinja text or a path to a file.")
         return file.read_text("utf-8")
     return text
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def find_stop_token_ids(tokenizer: Any, generation_config: Any = None) -> list[int]:

@@ -72,7 +72,7 @@ ASSEMBLING_TEMPLATE = """\
 # Schema keys stand between brackets of the template's own: a key can complete a token.
 BRACKET_TEMPLATE = """\
 {% for tool in tools or [] %}{% for key in tool %}<{{ key }}>{{ tool[key] }}</{{ key }}>{% endfor %}{% endfor %}
-{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' }}{% endfor %}"""
+{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}{% endfor %}"""
 
 
 @functools.cache

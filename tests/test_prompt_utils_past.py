@@ -133,9 +133,7 @@ def test_template_that_looks_at_the_whole_is_rendered_whole(template: str) -> No
 
 def test_template_that_deceives_the_probes_is_found_out() -> None:
     """It looks back only for a word that no probe says. Every so often a prompt is built whole, and compared."""
-    template = PLAIN_TEMPLATE.replace(
-        "{{ '<|im_start|>' +", "{{ '<|im_start|>' + (%s) +" % "'!' if 'abracadabra' in messages[-1].content else ''"
-    )
+    template = PLAIN_TEMPLATE.replace("message.content", f"({SPELL}) + message.content")
     builder = new_builder(template)
     messages = conversation(8)
     for turn in range(CHECK_EVERY + 2):

@@ -218,7 +218,7 @@ def test_objects_that_print_themselves_are_refused() -> None:
     for message in ({**user("Hi"), "name2": Liar()}, {**user("Hi"), "raw": b"bytes"}):
         with pytest.raises(InvalidMessageError, match=r"messages\[0\]: a value is text"):
             tiny_builder().build([message])
-    with pytest.raises(PromptError, match="not JSON"):
+    with pytest.raises(PromptError, match="cannot be used: a value is text"):
         tiny_builder().build([user("Hi")], tools=[{"name": Liar()}])
 
 
