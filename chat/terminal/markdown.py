@@ -50,8 +50,8 @@ ROW_MARGIN = 1  # columns left free at the right edge: what a terminal does afte
 # Nothing may vanish: "\(x\)" is mathematics more often than an escaped parenthesis, and "[x]: y" may be meant as it is.
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"]).disable(["escape", "reference"])
 
-NOT_AT_LINE_START = frozenset("!%),.:;?]}¢°’”†‡›℃∶、。〃〆〕〗〞﹚﹜！＂％＇），．：；？！］｝～々ー…—·」』》〉】»")  # noqa: RUF001
-NOT_AT_LINE_END = frozenset("$([{£¥‘“«‹〈《「『【〔〖〝﹙﹛＄（．［｛￡￥")  # noqa: RUF001
+NOT_AT_LINE_START = frozenset("!%),.:;?]}¢°’”†‡›℃∶、。〃〆〕〗〞﹚﹜！＂％＇），．：；？！］｝～々ー…—·」』》〉】»")
+NOT_AT_LINE_END = frozenset("$([{£¥‘“«‹〈《「『【〔〖〝﹙﹛＄（．［｛￡￥")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Markdown on a terminal while it is still being written: finished blocks are printed once, the open one is repainted."""
+"""Markdown on a terminal while it is being written: finished blocks are printed once, the open one is repainted."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class MarkdownStream:
     def _render(self, block: Block) -> list[str]:
         try:
             return render_markdown(block.source, self._look())
-        except Exception:  # noqa: BLE001 (whatever a model writes, and whatever rich makes of it, the text is shown)
+        except Exception:
             return block.source.rstrip("\n").split("\n")
 
     def _spaced(self, rows: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Rows on a terminal: finished ones are printed once and never touched again, open ones may still change.
 
-No alternate screen, no cursor movement above the open rows: what has been printed stays in the scrollback as it was, and
-can be copied from there. Rows that have left the screen cannot be repainted and are left as they are.
+No alternate screen, no cursor movement above the open rows: what has been printed stays in the scrollback as it was,
+and can be copied from there. Rows that have left the screen cannot be repainted and are left as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ERASE_BELOW = "\x1b[J"
 
 # C0 and C1 controls become visible pictures: an answer must not be able to move the cursor or set the clipboard.
 _CONTROLS = {code: chr(0x2400 + code) for code in range(0x20) if code not in (0x09, 0x0A)}
-_CONTROLS |= {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x80, 0xA0), *range(0xD800, 0xE000))}
+_CONTROLS |= dict.fromkeys((*range(128, 160), *range(55296, 57344)), "�")
 _CONTROLS[0x7F] = "\N{SYMBOL FOR DELETE}"
 
 

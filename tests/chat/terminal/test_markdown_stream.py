@@ -125,7 +125,7 @@ def test_rows_are_never_wider_than_the_screen_and_lose_nothing(width: int) -> No
     rows = [text[a:b] for a, b in zip([0, *divide_line(text, width)], [*divide_line(text, width), None], strict=True)]
     assert "".join(rows) == text
     assert all(text_width(row.rstrip()) <= width for row in rows)
-    assert width < 6 or not any(row.startswith(("，", "。", "）")) for row in rows[1:])  # noqa: RUF001
+    assert width < 6 or not any(row.startswith(("，", "。", "）")) for row in rows[1:])
     assert not any(row.startswith(("\u200d", "\u0301")) for row in rows)
 
 

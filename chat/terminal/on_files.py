@@ -1,0 +1,147 @@
+"""Commands about files and the clipboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chat.terminal.attachments import read_attachment, split_paths
+from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
+from chat.terminal.talk import SHORT_ID
+from errors import CommandError
+
+if TYPE_CHECKING:
+    from chat.terminal.repl import Repl
+
+__all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save"]
+
+FORMATS = {"md": ".md", "json": ".json", "openai": ".jsonl"}
+NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
+
+
+def attach(repl: Repl, argument: str) -> None:
+    """Attach files to the next message."""
+    if not argument:
+        raise CommandError(repl.texts("file.which"))
+    for path in split_paths(argument):
+        attachment = read_attachment(path)
+        repl.tell_attached(attachment)
+        repl.session.attachments.append(attachment)
+
+
+def paste(repl: Repl, argument: str) -> None:
+    """Put the clipboard's text into the line, where it can be looked at before it is sent."""
+    text = paste_with_tool()
+    if text is None:
+        raise CommandError(repl.texts("paste.none"), hint=repl.texts("paste.hint"))
+    repl.draft += repl.folds.fold(text.rstrip("\n"))
+
+
+def copy(repl: Repl, argument: str) -> None:
+    """Copy the last answer, a turn's answer, or a block of code."""
+    words = argument.split()
+    text = _code(repl, words[1:]) if words[:1] == ["code"] else _answer(repl, argument)
+    sequence = copy_sequence(text)
+    repl.display.escape(sequence)
+    if not copy_with_tool(text) and not (sequence and repl.display.mode.editing):
+        raise CommandError(repl.texts("copy.cannot"))
+    repl.display.line(repl.texts("copy.done", size=repl.texts.count("character", len(text))))
+
+
+def save(repl: Repl, argument: str) -> None:
+    """Write this conversation, with everything that is kept of it, to a file; or one block of code."""
+    words = argument.split(maxsplit=2)
+    if words[:1] == ["code"]:
+        if len(words) < 3:
+            raise CommandError(repl.texts("save.code.how"), hint="/save code 1 PATH")
+        _write(repl, Path(words[2]), _code(repl, words[1:2]) + "\n")
+    else:
+        export(repl, f"json {argument}".strip())
+
+
+def load(repl: Repl, argument: str) -> None:
+    """Read a file that /save or /export wrote, and go on with its conversation."""
+    ids = _import(repl, argument)
+    if ids:
+        repl.session.resume(ids[0])
+    repl.show_resumed()
+
+
+def export(repl: Repl, argument: str) -> None:
+    """Write this conversation to a file: Markdown, JSON with all branches, or OpenAI's messages."""
+    word, _, rest = argument.partition(" ")
+    if word not in FORMATS:
+        suffix = Path(argument).suffix.lower()
+        word, rest = next((name for name, ending in FORMATS.items() if ending == suffix), "md"), argument
+    path = Path(rest.strip() or _file_name(repl) + FORMATS[word]).expanduser()
+    from chat import transfer
+
+    conversation = repl.session.talk.conversation
+    texts = {"md": transfer.to_markdown, "json": transfer.to_json, "openai": lambda one: transfer.to_jsonl([one])}
+    _write(repl, path, texts[word](conversation))
+
+
+def format_values(repl: Repl) -> Iterable[tuple[str, str]]:
+    """Return the formats of /export."""
+    return [(name, repl.texts(f"export.{name}")) for name in FORMATS]
+
+
+def import_file(repl: Repl, argument: str) -> None:
+    """Read conversations from a file into the store; this conversation goes on."""
+    ids = _import(repl, argument)
+    repl.display.line(repl.texts("import.done", n=len(ids), ids=", ".join(id[:SHORT_ID] for id in ids[:5])))
+
+
+def _import(repl: Repl, argument: str) -> list[str]:
+    from chat import transfer
+
+    if not argument:
+        raise CommandError(repl.texts("file.which"))
+    store = repl.session.store
+    return [store.insert(conversation).id for conversation in transfer.read(Path(argument).expanduser())]
+
+
+def _write(repl: Repl, path: Path, text: str) -> None:
+    """Write a file; never over one that is there without asking. Folders are made."""
+    from chat import transfer
+
+    path = path.expanduser()
+    if path.is_dir():
+        raise CommandError(repl.texts("save.folder", path=path))
+    if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
+        repl.display.line(repl.texts("save.not"))
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        transfer.write(path, text, overwrite=True)
+    except OSError as error:
+        raise CommandError(repl.texts("save.cannot", path=path, reason=error.strerror or error)) from error
+    repl.display.line(repl.texts("save.done", path=path))
+
+
+def _file_name(repl: Repl) -> str:
+    """Return a file name made of the title, Chinese and all."""
+    talk = repl.session.talk
+    return NOT_IN_FILE_NAMES.sub(" ", talk.conversation.title).strip()[:60] or talk.short_id
+
+
+def _answer(repl: Repl, argument: str) -> str:
+    turns = repl.session.talk.turns()
+    wanted = [turn for turn in turns if not argument or str(turn.number) == argument.strip()]
+    answers = [turn.answer.content for turn in wanted if turn.answer is not None]
+    if not answers:
+        raise CommandError(repl.texts("copy.nothing"))
+    return answers[-1]
+
+
+def _code(repl: Repl, words: list[str]) -> str:
+    """Return a block of code of the last answer, by the number that stands above it."""
+    from chat.terminal.markdown import split_blocks
+
+    blocks = [block.code.rstrip("\n") for block in split_blocks(_answer(repl, "")) if block.kind == "fence"]
+    number = int(words[0]) if words and words[0].isdecimal() else 1
+    if not 1 <= number <= len(blocks):
+        raise CommandError(repl.texts("copy.no_code", n=words[0] if words else 1, count=len(blocks)))
+    return blocks[number - 1]

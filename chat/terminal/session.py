@@ -1,0 +1,339 @@
+"""What one run of the terminal holds: a conversation, and the settings that go with it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chat.backend import Backend, Fit, ModelInfo
+from chat.conversation import Conversation, make_title
+from chat.terminal.attachments import Attachment
+from chat.terminal.figures import num_context_tokens
+from chat.terminal.talk import Talk, Turn, usage_of
+from chat.terminal.texts import Texts
+from chat.terminal.window import Cut, choose_cut
+from errors import ChatError, CommandError, PromptTooLongError, StoreError
+from vllm_wrapper import Usage
+
+if TYPE_CHECKING:
+    from chat.config import Settings
+    from chat.store import ConversationStore, Summary
+
+__all__ = ["Request", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the backend is asked for."""
+
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+
+
+class Session:
+    """The state of the program. Talks to the backend and to the conversation, prints nothing.
+
+    Attributes:
+        talk: the conversation.
+        sampling: what ``/set`` has set.
+        enable_thinking, thinking_budget, thinking_view: what ``/think`` has set.
+        context_policy: ``roll``, ``ask`` or ``error``.
+        queue: messages that wait for the model; the first one is in the conversation already.
+        editing: the turn that the next message replaces.
+        usages: one for each answer of this run.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: ConversationStore,
+        settings: Settings,
+        texts: Texts,
+        on_trouble: Callable[[StoreError], None],
+    ) -> None:
+        self.backend = backend
+        self.settings = settings
+        self.texts = texts
+        self.store = store
+        self._on_trouble = on_trouble
+        self.sampling: dict[str, Any] = dict(settings.sampling)
+        self.enable_thinking: bool | None = settings.enable_thinking
+        self.thinking_budget: int | None = None
+        self.thinking_view: str = settings.thinking_view
+        self.context_policy = "roll"
+        self.show_figures = True
+        self.multiline = False
+        self.attachments: list[Attachment] = []
+        self.queue: deque[str] = deque()
+        self.editing: Turn | None = None
+        self.usages: list[Usage] = []
+        self._line_tokens: tuple[str, int] | None = None  # the line counted last, and the tokens with it
+        self._known_error: ChatError | None = None
+        self.begin(Conversation())
+
+    # -- the model ----------------------------------------------------------------------------------------------
+
+    @property
+    def model_name(self) -> str:
+        """The model's name, as far as it is known."""
+        info = self.info()
+        return info.name if info else self.backend.name
+
+    @property
+    def is_demo(self) -> bool:
+        info = self.info()
+        return info.is_demo if info else self.backend.name == "demo"
+
+    @property
+    def can_think(self) -> bool:
+        info = self.info()
+        return bool(info and info.thinks)
+
+    @property
+    def thinking_mode(self) -> str:
+        return {True: "on", False: "off", None: "auto"}[self.enable_thinking]
+
+    @property
+    def max_model_len(self) -> int:
+        """Length of the window in tokens; 0 while it is not known."""
+        info = self.info()
+        return info.max_model_len if info else 0
+
+    @property
+    def sampling_defaults(self) -> Mapping[str, Any]:
+        info = self.info()
+        return info.sampling_defaults if info else {}
+
+    def info(self) -> ModelInfo | None:
+        """Return what is known of the model; None while it loads or when it could not be loaded. Never blocks."""
+        return self.backend.info() if self.backend.status().stage == "ready" else None
+
+    def is_loading(self) -> bool:
+        return self.backend.status().stage not in ("ready", "failed")
+
+    def loading_text(self) -> str:
+        """Return the stage and its seconds, or nothing once the model is ready."""
+        status = self.backend.status()
+        if status.stage == "ready":
+            return ""
+        words = [self.texts(f"stage.{status.stage}")]
+        if status.stage != "failed":
+            words += [word for word in (status.detail, self.texts("loading.seconds", s=status.elapsed_s)) if word]
+        return " ".join(words)
+
+    def stage_name(self) -> str:
+        return self.texts(f"stage.{self.backend.status().stage}")
+
+    def has_news(self) -> bool:
+        """Tell whether something has happened to the model that the person does not know of yet."""
+        error = self.backend.status().error
+        return error is not None and error is not self._known_error
+
+    def take_news(self) -> list[ChatError]:
+        """Return why the model is not there, once."""
+        error = self.backend.status().error
+        if error is None or error is self._known_error:
+            return []
+        self._known_error = error
+        return [error]
+
+    def know(self, error: ChatError) -> None:
+        """Remember that an error has been told."""
+        self._known_error = error
+
+    def reload(self) -> None:
+        self._known_error = None
+        self.backend.reload()
+
+    # -- asking -------------------------------------------------------------------------------------------------
+
+    def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> Request:
+        """Return what to ask the backend for: the messages that are not dropped, and the options."""
+        options: dict[str, Any] = {**self.sampling, **sampling}
+        if self.enable_thinking is not None:
+            options["enable_thinking"] = self.enable_thinking
+        if self.thinking_budget is not None:
+            options["thinking_token_budget"] = self.thinking_budget
+        if continuing:
+            options["continue_final_message"] = True
+        return Request(self.talk.prompt_messages(), options)
+
+    def token_rows(self) -> list[list[str]]:
+        """Return the table of ``/tokens``: source, tokens, share of the window."""
+        texts, talk = self.texts, self.talk
+        messages = talk.prompt_messages()
+        if not messages:
+            raise CommandError(texts("history.empty"))
+        fit = self._fit(messages, per_message=True)
+        window = self.max_model_len
+        rows: list[tuple[str, int]] = list(zip(self._message_labels(), fit.message_tokens, strict=True))
+        template = fit.num_prompt_tokens - sum(fit.message_tokens)
+        rows += [
+            (texts("tokens.template"), template),
+            (texts("tokens.reply"), window - fit.max_prompt_tokens),
+            (texts("tokens.free"), fit.max_prompt_tokens - fit.num_prompt_tokens),
+            (texts("tokens.window"), window),
+        ]
+        return [[label, f"{tokens:,}", f"{tokens / window:.0%}"] for label, tokens in rows]
+
+    def _message_labels(self) -> list[str]:
+        """Return a name for each message that the model sees."""
+        dropped, number, labels = self.talk.dropped_indices(), 0, []
+        for index, message in enumerate(self.talk.messages()):
+            number += message["role"] == "user"
+            if index in dropped:
+                continue
+            if message["role"] == "system":
+                labels.append(self.texts("tokens.system"))
+            else:
+                labels.append(self.texts(f"tokens.{message['role']}", n=number, text=make_title(message["content"])))
+        return labels
+
+    def choose_cut(self, *, continuing: bool = False) -> Cut:
+        """Return which messages fit the window.
+
+        Raises:
+            PromptError: what must stay does not fit.
+        """
+        return choose_cut(
+            lambda messages: self._fit(messages, continuing=continuing),
+            self.talk.messages(),
+            pinned=self.talk.pinned_indices(),
+            already_dropped=self.talk.dropped_indices(),
+        )
+
+    def _fit(
+        self, messages: Sequence[Mapping[str, Any]], *, continuing: bool = False, per_message: bool = False
+    ) -> Fit:
+        options: dict[str, Any] = {}
+        if continuing:
+            options["continue_final_message"] = True
+        if per_message:
+            options["per_message"] = True
+        if self.enable_thinking is not None:
+            options["enable_thinking"] = self.enable_thinking
+        if "max_tokens" in self.sampling:
+            options["max_tokens"] = self.sampling["max_tokens"]
+        return self.backend.fit(messages, **options)
+
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text adds to a message."""
+        with_it, without = (self._fit([{"role": "user", "content": content}]) for content in ("." + text, "."))
+        return with_it.num_prompt_tokens - without.num_prompt_tokens
+
+    # -- the gauge ----------------------------------------------------------------------------------------------
+
+    def num_context_tokens(self) -> int:
+        """Return what the window holds: exactly what the last prompt and answer took, and the line being typed."""
+        if self._line_tokens is not None:
+            return self._line_tokens[1]
+        usage = usage_of(self.talk.last_answer())
+        return num_context_tokens(usage) if usage else 0
+
+    def forget_line(self) -> None:
+        """Forget the count of the line: it has been sent, or the conversation is another one."""
+        self._line_tokens = None
+
+    def line_counter(self, text: str) -> Callable[[], None] | None:
+        """Return a function that counts the conversation with a line that is being typed; None if there is nothing to count.
+
+        The function may be called in another thread: it takes what it needs now.
+        """
+        if not text.strip() or text.startswith(("/", "／")) or self.info() is None:
+            self._line_tokens = None
+            return None
+        messages = [*self.talk.prompt_messages(), {"role": "user", "content": text}]
+
+        def count() -> None:
+            try:
+                tokens = self._fit(messages).num_prompt_tokens
+            except PromptTooLongError as error:
+                tokens = error.num_prompt_tokens
+            except ChatError:
+                return
+            self._line_tokens = (text, tokens)
+
+        return count
+
+    # -- what waits for the model -------------------------------------------------------------------------------
+
+    def queue_message(self, text: str) -> None:
+        """Have a message wait. The first one is kept in the store at once."""
+        if not self.queue:
+            self.talk.add_message(text)
+        self.queue.append(text)
+
+    def take_queued(self) -> str:
+        """Return the message that waited longest; it is now the last of the conversation."""
+        text = self.queue.popleft()
+        if self.talk.last_question != text:
+            self.talk.add_message(text)
+        return text
+
+    def take_back_queue(self) -> str:
+        """Empty the queue; return its messages as one text."""
+        self.talk.withdraw_message()
+        text = "\n".join(self.queue)
+        self.queue.clear()
+        return text
+
+    # -- conversations ------------------------------------------------------------------------------------------
+
+    def begin(self, conversation: Conversation, *, is_private: bool = False) -> None:
+        """Make a conversation the current one. A new one gets the system message of the settings."""
+        if not conversation.messages:
+            conversation.system = self.default_system
+        self.talk = Talk(self.store, conversation, is_private=is_private, on_trouble=self._on_trouble)
+        self.attachments.clear()
+        self.editing = None
+        self.forget_line()
+
+    def resume(self, id_or_beginning: str) -> None:
+        """Go on with the conversation of an id, or with the newest other one.
+
+        Raises:
+            StoreError: there is none.
+        """
+        self.begin(self.find(id_or_beginning) if id_or_beginning else self._newest_other())
+
+    def find(self, id_or_beginning: str) -> Conversation:
+        """Return the conversation of an id."""
+        return self.store.load(id_or_beginning)
+
+    def _newest_other(self) -> Conversation:
+        here = self.talk.conversation.id
+        others = [entry for entry in self.store.recent(limit=2) if entry.id != here]
+        if not others:
+            raise CommandError(self.texts("sessions.none"))
+        return self.store.load(others[0].id)
+
+    def conversations(self, words: str, limit: int) -> list[Summary]:
+        """Return the newest conversations, or the newest in which words occur."""
+        if not words:
+            return self.store.recent(limit=limit)
+        ids = dict.fromkeys(hit.conversation_id for hit in self.store.search(words, limit=10 * limit))
+        return [entry for entry in self.store.recent(limit=100_000) if entry.id in ids][:limit]
+
+    def find_unfinished(self) -> Summary | None:
+        """Return the newest conversation, if its last answer was being written when its writer died."""
+        newest = self.store.recent(limit=1)
+        return newest[0] if newest and newest[0].unfinished else None
+
+    def delete(self, conversation_id: str) -> None:
+        """Delete a conversation; if it is the current one, begin a new one."""
+        is_current = conversation_id == self.talk.conversation.id
+        if not is_current or self.talk.conversation.messages:
+            self.store.delete(conversation_id)
+        if is_current:
+            self.begin(Conversation())
+
+    def set_system(self, text: str) -> None:
+        """Replace the system message."""
+        self.talk.change(lambda conversation: setattr(conversation, "system", text))
+
+    @property
+    def default_system(self) -> str:
+        """The system message that a new conversation begins with."""
+        return self.settings.system

@@ -1,0 +1,325 @@
+"""The conversation of the terminal: what is said, kept in the store as it is said."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chat.conversation import Conversation, Message
+from chat.terminal.answer import Answer
+from chat.terminal.window import Cut
+from errors import StoreError
+from vllm_wrapper import Usage
+
+if TYPE_CHECKING:
+    from chat.store import ConversationStore
+
+__all__ = ["SHORT_ID", "Branch", "Saver", "Talk", "Turn", "usage_of"]
+
+SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message and its answer, as they stand on the current path.
+
+    Attributes:
+        number: counted from 1.
+        variant, num_variants: which of how many answers this is; 0 of 0 without one.
+        is_first_seen: the model sees this turn, but not the one before it.
+    """
+
+    number: int
+    question: Message
+    answer: Message | None
+    variant: int
+    num_variants: int
+    is_pinned: bool
+    is_first_seen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A path through the tree, by its last message."""
+
+    tip: Message
+    question: str
+    num_turns: int
+    is_current: bool
+
+
+class Talk:
+    """A conversation, and the store behind it. Every change is in the store before the method returns.
+
+    Args:
+        store: where it is kept.
+        conversation: what was said before; a new one if left out.
+        is_private: keep nothing in the store.
+        on_trouble: called with the reason when the store fails; the conversation goes on without it.
+    """
+
+    def __init__(
+        self,
+        store: ConversationStore,
+        conversation: Conversation,
+        *,
+        is_private: bool = False,
+        on_trouble: Callable[[StoreError], None],
+    ) -> None:
+        self.conversation = conversation
+        self.is_private = is_private
+        self.is_saved = True  # False once the store has failed
+        self._store = store
+        self._is_created = bool(conversation.messages)  # whether the store knows it
+        self._on_trouble = on_trouble
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    @property
+    def short_id(self) -> str:
+        return self.conversation.id[:SHORT_ID]
+
+    def turns(self) -> list[Turn]:
+        """Return the turns on the current path."""
+        conversation = self.conversation
+        start = conversation.window_start()
+        turns: list[Turn] = []
+        path = conversation.path()
+        for index, message in enumerate(path):
+            if message.role != "user":
+                continue
+            end = next((i for i in range(index + 1, len(path)) if path[i].role == "user"), len(path))
+            answers = [m for m in path[index + 1 : end] if m.role == "assistant"]
+            answer = answers[-1] if answers else None
+            siblings = [m.id for m in conversation.variants(answers[0].id)] if answers else []
+            turns.append(
+                Turn(
+                    number=len(turns) + 1,
+                    question=message,
+                    answer=answer,
+                    variant=siblings.index(answers[0].id) + 1 if answers else 0,
+                    num_variants=len(siblings),
+                    is_pinned=message.id in conversation.pinned_ids,
+                    is_first_seen=index == start > 0,
+                )
+            )
+        return turns
+
+    @property
+    def last_question(self) -> str:
+        """The user's message at the end of the path; nothing if the path ends with something else."""
+        tip = self.conversation.tip
+        return tip.content if tip is not None and tip.role == "user" else ""
+
+    def last_answer(self) -> Message | None:
+        """Return the newest answer on the path."""
+        return next((m for m in reversed(self.conversation.path()) if m.role == "assistant"), None)
+
+    def branches(self) -> list[Branch]:
+        """Return the paths that end in an answer, oldest first."""
+        conversation = self.conversation
+        parents = {message.parent_id for message in conversation.messages.values()}
+        found = []
+        for message in conversation.messages.values():
+            if message.id in parents or message.role == "user":
+                continue
+            questions = [m.content for m in path_to(conversation, message) if m.role == "user"]
+            is_current = message.id == conversation.tip_id
+            found.append(Branch(message, questions[-1] if questions else "", len(questions), is_current))
+        return found
+
+    def variants(self) -> list[Message]:
+        """Return the answers to the last message, oldest first."""
+        turns = self.turns()
+        answer = turns[-1].answer if turns else None
+        return self.conversation.variants(answer.id) if answer else []
+
+    # -- what the model sees ------------------------------------------------------------------------------------
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the whole path in OpenAI's shape, the system message first if there is one."""
+        return self.conversation.as_dicts()
+
+    def prompt_messages(self) -> list[dict[str, Any]]:
+        """Return the messages that the model still sees."""
+        dropped = self.dropped_indices()
+        return [message for index, message in enumerate(self.messages()) if index not in dropped]
+
+    def dropped_indices(self) -> set[int]:
+        """Return the indices, in :meth:`messages`, of what earlier cuts left out."""
+        shift = 1 if self.conversation.system else 0
+        pinned = self.pinned_indices()
+        return {index + shift for index in range(self.conversation.window_start())} - pinned
+
+    def pinned_indices(self) -> set[int]:
+        """Return the indices, in :meth:`messages`, of the pinned turns' messages."""
+        shift = 1 if self.conversation.system else 0
+        pinned: set[int] = set()
+        is_pinned = False
+        for index, message in enumerate(self.conversation.path()):
+            if message.role == "user":
+                is_pinned = message.id in self.conversation.pinned_ids
+            if is_pinned:
+                pinned.add(index + shift)
+        return pinned
+
+    def drop(self, cut: Cut) -> None:
+        """Leave out what a cut leaves out, from now on."""
+        shift = 1 if self.conversation.system else 0
+        path = self.conversation.path()
+        self.conversation.window_start_id = path[max(cut.dropped) + 1 - shift].id
+        self._keep()
+
+    # -- saying -------------------------------------------------------------------------------------------------
+
+    def add_message(self, text: str) -> None:
+        """Add what the user says."""
+        if not self.is_saved and not self.is_private:
+            self._save_again()
+        self.put(Message(role="user", content=text))
+
+    def withdraw_message(self) -> None:
+        """Take back the user's last message, if it has no answer."""
+        tip = self.conversation.tip
+        if tip is not None and tip.role == "user":
+            self.conversation.tip_id = tip.parent_id
+            self._keep()
+
+    def change(self, change: Callable[[Conversation], T]) -> T:
+        """Change the conversation, and keep the change; return what the change returns."""
+        result = change(self.conversation)
+        self._keep()
+        return result
+
+    @contextlib.contextmanager
+    def at(self, move: Callable[[Conversation], object]) -> Iterator[Move]:
+        """Move the tip for what is said in this block; move it back afterwards unless ``stays`` is set."""
+        tip_id, redo_ids = self.conversation.tip_id, list(self.conversation.redo_ids)
+        move(self.conversation)
+        moved = Move()
+        try:
+            yield moved
+        finally:
+            if not moved.stays:
+                self.conversation.tip_id, self.conversation.redo_ids = tip_id, redo_ids
+                self._keep()
+
+    def saver(self, *, continuing: bool) -> Saver:
+        """Return what keeps an answer while it is being written."""
+        return Saver(self, self.conversation.tip if continuing else None)
+
+    def put(self, message: Message) -> None:
+        """Add a message, or more of it; keep it."""
+        if self.is_private or not self.is_saved:
+            self.conversation.add(message)
+            return
+        try:
+            if not self._is_created:
+                self._create()
+            self._store.add(self.conversation, message)
+        except StoreError as error:
+            self.conversation.add(message)
+            self._lose_store(error)
+
+    def _keep(self) -> None:
+        if self.is_private or not self.is_saved or not self._is_created:
+            return
+        try:
+            self._store.save(self.conversation)
+        except StoreError as error:
+            self._lose_store(error)
+
+    def _create(self) -> None:
+        """Put the conversation into the store: with its first message, so that an unused one leaves no trace."""
+        conversation = self.conversation
+        self._store.create(
+            id=conversation.id, title=conversation.title, system=conversation.system, settings=conversation.settings
+        )
+        self._is_created = True
+
+    def _lose_store(self, error: StoreError) -> None:
+        self.is_saved = False
+        self._on_trouble(error)
+
+    def _save_again(self) -> None:
+        """Try to keep the whole conversation, as a copy, after the store has failed."""
+        try:
+            self.conversation = self._store.insert(self.conversation)
+        except StoreError:
+            return
+        self.is_saved = self._is_created = True
+
+
+@dataclass(slots=True)
+class Move:
+    """Whether a moved tip stays where it is now."""
+
+    stays: bool = False
+
+
+class Saver:
+    """Keeps an answer while it is being written: the same message, longer each time.
+
+    Args:
+        talk: the conversation.
+        before: the answer that is continued, if one is.
+    """
+
+    def __init__(self, talk: Talk, before: Message | None) -> None:
+        self._talk = talk
+        self._before = before or Message(role="assistant", content="", parent_id=talk.conversation.tip_id)
+        self._began = False
+
+    def save(self, answer: Answer) -> None:
+        """Keep what has arrived so far."""
+        self._put(answer, status="partial")
+
+    def finish(self, answer: Answer) -> None:
+        """Keep the whole answer, or what there is of it. An empty one leaves no message behind."""
+        if not answer.is_empty or self._began:
+            self._put(answer, status="complete")
+
+    def _put(self, answer: Answer, *, status: Any) -> None:
+        self._began = True
+        before, reply = self._before, answer.reply
+        ids = reply.token_ids if reply else ()
+        if before.content and not before.token_ids:
+            ids = ()  # the ids of the beginning are not known, so those of the whole are not
+        reason: str | None = reply.finish_reason if reply else None
+        if status == "complete" and reason is None:  # interrupted, or failed
+            reason = "abort"
+        self._talk.put(
+            replace(
+                before,
+                content=before.content + answer.text,
+                reasoning=before.reasoning + answer.reasoning,
+                tool_calls=tuple(call.as_message_part() for call in reply.tool_calls) if reply else (),
+                token_ids=(*before.token_ids, *ids),
+                finish_reason=reason,
+                usage=dataclasses.asdict(reply.usage) if reply else {},
+                status=status,
+                created_at_utc=time.time() if not before.content else before.created_at_utc,
+            )
+        )
+
+
+def path_to(conversation: Conversation, message: Message) -> list[Message]:
+    """Return the messages from the first one to this one."""
+    path = [message]
+    while path[-1].parent_id is not None:
+        path.append(conversation.messages[path[-1].parent_id])
+    return path[::-1]
+
+
+def usage_of(message: Message | None) -> Usage | None:
+    """Return an answer's figures, if it has any."""
+    if message is None or not message.usage:
+        return None
+    known: Mapping[str, Any] = message.usage
+    return Usage(**{field.name: known[field.name] for field in dataclasses.fields(Usage) if field.name in known})

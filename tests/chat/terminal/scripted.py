@@ -1,0 +1,171 @@
+"""A backend that plays a script: what the terminal's tests talk to instead of an engine.
+
+A token is a character, and every message has 4 more, so that a window's limit can be counted on fingers.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chat.backend import BackendStatus, Fit, ModelInfo
+from errors import ChatError, PromptTooLongError
+from vllm_wrapper import Delta, Reply, Usage
+
+MESSAGE_TOKENS = 4
+REPLY_TOKENS = 16  # kept free for the answer
+
+
+@dataclass(frozen=True)
+class Think:
+    """A piece of thinking."""
+
+    text: str
+
+
+@dataclass
+class Gate:
+    """A place where a script stands still until it is opened, or the answer is aborted."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    reached: threading.Event = field(default_factory=threading.Event)
+
+
+Step = str | Think | Gate | ChatError | float
+
+
+class ScriptedBackend:
+    """Plays one script for each answer; says "echo: ..." when there is none left.
+
+    Attributes:
+        requests: (messages, options) of every answer that was asked for.
+        stage: what :meth:`status` says.
+    """
+
+    def __init__(
+        self,
+        *scripts: Sequence[Step],
+        window: int = 4096,
+        stage: str = "ready",
+        name: str = "scripted",
+        thinks: bool = True,
+    ) -> None:
+        self.name = name
+        self.log_file: Path | None = None
+        self.scripts = deque(scripts)
+        self.requests: list[tuple[list[dict[str, Any]], dict[str, Any]]] = []
+        self.window = window
+        self.stage: Any = stage
+        self.error: ChatError | None = None
+        self.detail = ""
+        self.finish_reason: Any = "stop"
+        self.num_reloads = 0
+        self.aborted = threading.Event()
+        self._thinks = thinks
+        self._began_s = time.monotonic()
+
+    def status(self) -> BackendStatus:
+        return BackendStatus(self.stage, self.detail, time.monotonic() - self._began_s, self.error)
+
+    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
+        deadline_s = time.monotonic() + (timeout_s or 60)
+        while self.stage not in ("ready", "failed") and time.monotonic() < deadline_s:
+            time.sleep(0.01)
+        return self.status()
+
+    def info(self) -> ModelInfo:
+        self.wait_until_ready()
+        if self.error:
+            raise self.error
+        return ModelInfo(self.name, self.window, False, self._thinks, {"temperature": 0.7})
+
+    def fail(self, error: ChatError) -> None:
+        self.error, self.stage = error, "failed"
+
+    def stream(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ScriptedStream:
+        self.info()
+        self.requests.append(([dict(message) for message in messages], options))
+        script = self.scripts.popleft() if self.scripts else [f"echo: {messages[-1]['content']}"]
+        return ScriptedStream(self, script, self.count(messages))
+
+    def fit(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Fit:
+        self.info()
+        room = self.window - min(options.get("max_tokens") or REPLY_TOKENS, self.window // 2)
+        starts = [i for i, m in enumerate(messages) if m["role"] == "user"]
+        gone: list[int] = []
+        for start, end in zip(starts, [*starts[1:], None], strict=True):
+            kept = [m for i, m in enumerate(messages) if i not in gone]
+            if self.count(kept) <= room:
+                break
+            if end is None:
+                raise PromptTooLongError(self.count(kept), room)
+            gone += range(start, end)
+        kept = [m for i, m in enumerate(messages) if i not in gone]
+        return Fit(self.count(kept), room, tuple(gone), tuple(self.count([m]) for m in kept))
+
+    def reload(self) -> None:
+        self.num_reloads += 1
+        self.stage, self.error = "ready", None
+
+    def close(self) -> None:
+        pass
+
+    @staticmethod
+    def count(messages: Sequence[Mapping[str, Any]]) -> int:
+        return sum(len(message["content"] or "") + MESSAGE_TOKENS for message in messages)
+
+
+class ScriptedStream:
+    """One answer of a :class:`ScriptedBackend`."""
+
+    def __init__(self, backend: ScriptedBackend, script: Sequence[Step], num_prompt_tokens: int) -> None:
+        self._backend = backend
+        self._script = script
+        self._num_prompt_tokens = num_prompt_tokens
+        self._aborted = threading.Event()
+        self._reply: Reply | None = None
+
+    def __enter__(self) -> ScriptedStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reply is None:
+            self.abort()
+
+    def abort(self) -> None:
+        self._aborted.set()
+        self._backend.aborted.set()
+
+    def __iter__(self) -> Iterator[Delta]:
+        text = reasoning = ""
+        for step in self._script:
+            if self._aborted.is_set():
+                break
+            if isinstance(step, ChatError):
+                raise step
+            if isinstance(step, float):
+                self._aborted.wait(step)
+            elif isinstance(step, Gate):
+                step.reached.set()
+                while not step.opened.wait(0.005) and not self._aborted.is_set():
+                    pass
+            elif isinstance(step, Think):
+                reasoning += step.text
+                yield Delta("reasoning", step.text)
+            else:
+                text += step
+                yield Delta("text", step)
+        reason = "abort" if self._aborted.is_set() else self._backend.finish_reason
+        num_output = len(text) + len(reasoning)
+        usage = Usage(self._num_prompt_tokens, 0, num_output, 10.0, 10.0 + 20 * num_output)
+        self._reply = Reply(text, reasoning, (), tuple(range(num_output)), reason, usage)
+
+    @property
+    def reply(self) -> Reply:
+        assert self._reply is not None
+        return self._reply
