@@ -6,18 +6,22 @@ chat template. An answer can be aborted from any thread at any moment, and what 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import queue
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from engine_loading import first_line
 from engine_thread import Arrival, EngineThread
 from errors import ChatError, EngineError, SamplingError
 from prompt_utils import PromptBuilder, remove_stop_words
 
 __all__ = [
     "Answer",
+    "AsyncStream",
     "Delta",
     "OutputParser",
     "Reply",
@@ -25,7 +29,6 @@ __all__ = [
     "ToolCall",
     "Usage",
     "find_parsers",
-    "first_line",
     "make_parser_class",
 ]
 
@@ -76,7 +79,8 @@ class Usage:
 class Reply:
     """A finished answer, or what there was of it when it was aborted.
 
-    ``token_ids`` are those that the model generated, without the stop token.
+    ``token_ids`` are those that the model generated, without the stop token. ``parsed`` is the object that a
+    ``response_format`` asked for, None if the text is not (yet) one.
     """
 
     text: str
@@ -85,6 +89,7 @@ class Reply:
     token_ids: tuple[int, ...] = ()
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
+    parsed: Any = None
 
     @property
     def message(self) -> dict[str, Any]:
@@ -98,41 +103,83 @@ class Reply:
         return message
 
 
-class Stream:
-    """An answer under way: iterate it for deltas; ``reply`` waits for the end. Leaving its ``with`` block aborts it."""
+class _Receiver:
+    """What :class:`Stream` and :class:`AsyncStream` share: a request under way, and what has come of it."""
 
     def __init__(self, engine: EngineThread, answer: Answer, params: Any) -> None:
         from vllm.inputs import tokens_input
 
         self._engine = engine
         self._answer = answer
-        self._arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()  # None: aborted
         self._pending: list[Delta] = []
         self._reply: Reply | None = None
+        self._error: ChatError | None = None
         self._request_id = uuid.uuid4().hex
-        prompt = tokens_input(list(answer.prompt_token_ids))
-        engine.submit(self._request_id, prompt, params, self._arrivals.put)
+        engine.submit(self._request_id, tokens_input(list(answer.prompt_token_ids)), params, self._put)
+
+    def abort(self) -> None:
+        """End the answer now, keeping what there is of it; may be called from any thread, and returns at once."""
+        self._put(None)
+        self._engine.abort(self._request_id)
+
+    def _put(self, arrival: Arrival | None) -> None:
+        """Take what the engine's thread gives, or None for an abort; :meth:`_accept` gets it in the reader's thread."""
+        raise NotImplementedError
+
+    def _accept(self, arrival: Arrival | None) -> None:
+        if arrival is None:
+            self._pending += self._answer.finish()
+            self._reply = self._answer.reply("abort")
+        elif arrival.error is not None:
+            self._error = _request_error(arrival.error)
+        else:
+            self._pending += self._answer.take(arrival)
+            assert arrival.output is not None
+            if arrival.output.finished:
+                self._end(arrival.output.outputs[0].finish_reason)
+
+    def _end(self, finish_reason: str | None) -> None:
+        if finish_reason == "error":
+            self._error = EngineError(
+                "the engine gave up on this request", hint="Its log says why (VLLM_LOGGING_LEVEL=INFO shows it)."
+            )
+        else:
+            self._reply = self._answer.reply(finish_reason)
+
+    def _is_open(self) -> bool:
+        """Tell whether more can come; raise what ended the answer if it was an error."""
+        if self._error is not None:
+            raise self._error
+        return self._reply is None
+
+    def __del__(self) -> None:
+        if getattr(self, "_reply", self) is None:
+            self._engine.abort(self._request_id)
+
+
+class Stream(_Receiver):
+    """An answer under way: iterate it for deltas; ``reply`` waits for the end. Leaving its ``with`` block aborts it."""
+
+    def __init__(self, engine: EngineThread, answer: Answer, params: Any) -> None:
+        self._arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        super().__init__(engine, answer, params)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Delta:
         while not self._pending:
-            if self._reply is not None:
+            if not self._is_open():
                 raise StopIteration
             self._receive()
         return self._pending.pop(0)
 
-    def abort(self) -> None:
-        """End the answer now, keeping what there is of it; may be called from any thread, and returns at once."""
-        self._arrivals.put(None)
-        self._engine.abort(self._request_id)
-
     @property
     def reply(self) -> Reply:
         """The finished answer; waits for it."""
-        while self._reply is None:
+        while self._is_open():
             self._receive()
+        assert self._reply is not None
         return self._reply
 
     def __enter__(self) -> Stream:
@@ -142,26 +189,56 @@ class Stream:
         if self._reply is None:
             self.abort()
 
-    def __del__(self) -> None:
-        if getattr(self, "_reply", self) is None:
-            self._engine.abort(self._request_id)
+    def _put(self, arrival: Arrival | None) -> None:
+        self._arrivals.put(arrival)
 
     def _receive(self) -> None:
         try:
-            arrival = self._arrivals.get()
+            self._accept(self._arrivals.get())
         except KeyboardInterrupt:
             self._engine.abort(self._request_id)
             raise
-        if arrival is None:
-            self._pending += self._answer.finish()
-            self._reply = self._answer.reply("abort")
-        elif arrival.error is not None:
-            self._engine.abort(self._request_id)
-            raise _request_error(arrival.error)
-        else:
-            self._pending += self._answer.take(arrival)
-            if arrival.output is not None and arrival.output.finished:
-                self._reply = self._answer.reply(arrival.output.outputs[0].finish_reason)
+
+
+class AsyncStream(_Receiver):
+    """:class:`Stream` for asyncio: ``async for`` its deltas, ``await`` its :meth:`reply`, ``async with`` it."""
+
+    def __init__(self, engine: EngineThread, answer: Answer, params: Any) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._arrivals: asyncio.Queue[Arrival | None] = asyncio.Queue()
+        super().__init__(engine, answer, params)
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> Delta:
+        while not self._pending:
+            if not self._is_open():
+                raise StopAsyncIteration
+            self._accept(await self._arrivals.get())
+        return self._pending.pop(0)
+
+    async def reply(self) -> Reply:
+        """Return the finished answer. A task that is cancelled while it waits aborts the answer."""
+        try:
+            while self._is_open():
+                self._accept(await self._arrivals.get())
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        assert self._reply is not None
+        return self._reply
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reply is None:
+            self.abort()
+
+    def _put(self, arrival: Arrival | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._arrivals.put_nowait, arrival)
 
 
 class Answer:
@@ -175,12 +252,14 @@ class Answer:
         stop_token_ids: Sequence[int],
         dropped_turns: int,
         started_s: float,
+        parse: Callable[[str], Any] | None = None,
     ) -> None:
         self.prompt_token_ids = prompt_token_ids
         self._parser = parser
         self._stop_token_ids = stop_token_ids
         self._dropped_turns = dropped_turns
         self._started_s = started_s
+        self._parse = parse
         self._first_token_s: float | None = None
         self._last_s = started_s
         self._num_cached_tokens = 0
@@ -216,8 +295,9 @@ class Answer:
             remove_stop_words(self._token_ids, self._stop_token_ids) if finish_reason == "stop" else self._token_ids
         )
         first_s = self._first_token_s if self._first_token_s is not None else self._last_s
+        text = "".join(self._text)
         return Reply(
-            text="".join(self._text),
+            text=text,
             reasoning="".join(self._reasoning).rstrip("\n"),
             tool_calls=tuple(self._tool_calls[index] for index in sorted(self._tool_calls)),
             token_ids=tuple(token_ids),
@@ -230,6 +310,7 @@ class Answer:
                 e2el_ms=(self._last_s - self._started_s) * 1000,
                 dropped_turns=self._dropped_turns,
             ),
+            parsed=self._parse(text) if self._parse and finish_reason == "stop" else None,
         )
 
     def _deltas(self, message: Any) -> list[Delta]:
@@ -334,8 +415,3 @@ def _request_error(error: Exception) -> ChatError:
     if isinstance(error, (ValueError, TypeError, VLLMClientError)):
         return SamplingError(first_line(error))
     return EngineError(f"the engine refused the request: {first_line(error)}")
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

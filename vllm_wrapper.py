@@ -20,16 +20,19 @@ import itertools
 import os
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from engine_loading import cpu_arguments, first_line, import_vllm, load_error
 from engine_thread import EngineThread
 from errors import ChatError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
-from model_hub import is_demo, kv_cache_bytes_per_token, max_window, resolve_model, weights_bytes
+from model_hub import is_demo, resolve_model
 from prompt_utils import FittedPrompt, PromptBuilder
 from reply import (
     Answer,
+    AsyncStream,
     Delta,
     OutputParser,
     Reply,
@@ -37,38 +40,44 @@ from reply import (
     ToolCall,
     Usage,
     find_parsers,
-    first_line,
     make_parser_class,
 )
+from response_format import ResponseFormat, read_response_format
+from tool_calling import Tool, as_tools, call_tool
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
 __all__ = [
+    "AsyncStream",
     "ContextWindowWarning",
     "Delta",
     "Reply",
     "Stream",
     "ToolCall",
+    "ToolRun",
     "Usage",
     "VLLMWrapper",
-    "cpu_kv_cache_bytes",
     "find_parsers",
-    "import_vllm",
-    "load_error",
     "vLLMWrapper",
 ]
 
 Message = Mapping[str, Any]
+Tools = Iterable[Tool | Callable[..., Any] | Mapping[str, Any]]
 DEFAULT_SYSTEM = "You are a helpful assistant."
-MAX_CPU_KV_CACHE_BYTES = 4 << 30  # 4 GiB: more would surprise people who chat on a laptop
-CPU_SEQUENCES = 16  # so many full windows fit the default key/value cache on CPU, memory allowing
-SMALL_MODEL_BYTES = 64 << 20  # 64 MiB of weights
 REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
 
 
 class ContextWindowWarning(UserWarning):
     """Old turns were left out of the prompt because the window is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """What :meth:`VLLMWrapper.run_tools` returns: the last reply, and all messages up to it."""
+
+    reply: Reply
+    messages: list[dict[str, Any]]
 
 
 class VLLMWrapper:
@@ -119,11 +128,13 @@ class VLLMWrapper:
             "trust_remote_code": trust_remote_code,
             "disable_log_stats": True,
         }
+        tool_parser, self._reasoning_parser = find_parsers(self.prompt_builder)
+        if self._reasoning_parser:  # a thinking budget, and structured outputs after thinking, need it
+            arguments["reasoning_parser"] = self._reasoning_parser
         arguments.update(engine_args or {})
         self.model: Any = engine
         self._thread = EngineThread((lambda: engine) if engine is not None else lambda: self._load(arguments))
         self.max_model_len: int = self.model.model_config.max_model_len
-        tool_parser, self._reasoning_parser = find_parsers(self.prompt_builder)
         self._parser_class = make_parser_class(tool_parser, self._reasoning_parser)
 
     # -- asking -------------------------------------------------------------------------------------------------
@@ -136,7 +147,7 @@ class VLLMWrapper:
         extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
         *,
         stop: str | Sequence[str] = (),
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         enable_thinking: bool | None = None,
         **sampling: Any,
     ) -> tuple[str, list[tuple[str, str]]]:
@@ -148,7 +159,7 @@ class VLLMWrapper:
             system: the system message; none if empty.
             extra_stop_words_ids: token ids, or sequences of them, that end the answer beside the model's own.
             stop: strings that end the answer; they are not part of it.
-            tools: OpenAI tool dictionaries that the model may call.
+            tools: Python functions, or OpenAI tool dictionaries, that the model may call.
             enable_thinking: for models that can think before they answer; None leaves it to the template.
             sampling: fields of vLLM's ``SamplingParams``, such as ``temperature`` and ``max_tokens``. Defaults come
                 from the model's generation_config.json.
@@ -183,7 +194,7 @@ class VLLMWrapper:
 
     def reply(self, messages: Sequence[Message], **options: Any) -> Reply:
         """Return the answer to messages (OpenAI's shape). Options are those of :meth:`stream`."""
-        with self._start(messages, streaming=False, **options) as stream:
+        with Stream(self._thread, *self._prepare(messages, streaming=False, **options)) as stream:
             return stream.reply
 
     def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
@@ -193,6 +204,8 @@ class VLLMWrapper:
             stop, tools, enable_thinking, extra_stop_words_ids, sampling: as in :meth:`chat`.
             continue_final_message: go on with the last message, an assistant's, instead of answering it.
             template_kwargs: further variables for the chat template.
+            response_format: the form that the answer must have (:func:`response_format.read_response_format`): a
+                pydantic model, a JSON schema, a list of choices, ...; ``reply.parsed`` is the object.
 
         Example::
 
@@ -201,7 +214,39 @@ class VLLMWrapper:
                     print(delta.text, end="", flush=True)
             print(stream.reply.usage)
         """
-        return self._start(messages, streaming=True, **options)
+        return Stream(self._thread, *self._prepare(messages, streaming=True, **options))
+
+    async def areply(self, messages: Sequence[Message], **options: Any) -> Reply:
+        """:meth:`reply` for asyncio: other tasks run while the engine answers."""
+        async with AsyncStream(self._thread, *self._prepare(messages, streaming=False, **options)) as stream:
+            return await stream.reply()
+
+    def astream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
+        """:meth:`stream` for asyncio; call it in a running event loop."""
+        return AsyncStream(self._thread, *self._prepare(messages, streaming=True, **options))
+
+    def run_tools(self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any) -> ToolRun:
+        """Answer messages, calling the functions that the model asks for and giving it what they return.
+
+        Args:
+            tools: Python functions; a dictionary has no function behind it, and calling it tells the model so.
+            max_rounds: how many answers there may be; if the last one still asks for calls, they are not made and its
+                ``finish_reason`` is ``tool_calls``.
+        Returns:
+            the last reply, and all messages from the given ones on. What goes wrong in a function is a message that
+            the model reads.
+        """
+        known = as_tools(tools)
+        transcript = [dict(message) for message in messages]
+        for round_number in range(1, max_rounds + 1):
+            reply = self.reply(transcript, tools=known, **options)
+            transcript.append(reply.message)
+            if not reply.tool_calls or round_number == max_rounds:
+                break
+            for call in reply.tool_calls:
+                result = call_tool(known, call.name, call.arguments)
+                transcript.append({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result})
+        return ToolRun(reply, transcript)
 
     def reply_batch(
         self, conversations: Iterable[Sequence[Message]], *, progress: bool = True, **options: Any
@@ -215,7 +260,7 @@ class VLLMWrapper:
         streams: list[Stream | ChatError] = []
         for messages in conversations:
             try:
-                streams.append(self._start(messages, streaming=False, **options))
+                streams.append(Stream(self._thread, *self._prepare(messages, streaming=False, **options)))
             except SamplingError:
                 raise  # the same for all of them
             except ChatError as error:
@@ -232,7 +277,7 @@ class VLLMWrapper:
         self,
         messages: Sequence[Message],
         *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         enable_thinking: bool | None = None,
         max_tokens: int | None = None,
         continue_final_message: bool = False,
@@ -245,7 +290,7 @@ class VLLMWrapper:
         return self.prompt_builder.fit(
             messages,
             max_prompt_tokens=self.max_prompt_tokens(max_tokens),
-            tools=tools,
+            tools=[tool.schema for tool in as_tools(tools)] or None,
             add_generation_prompt=not continue_final_message,
             continue_final_message=continue_final_message,
             **keywords,
@@ -256,14 +301,13 @@ class VLLMWrapper:
         share = max(1, self.max_model_len // REPLY_SHARE)
         return self.max_model_len - min(max_tokens or share, share)
 
-    def message_tokens(
-        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[int]:
+    def message_tokens(self, messages: Sequence[Message], *, tools: Tools | None = None) -> list[int]:
         """Return how many tokens each message adds to the prompt; a table for people, not exact for every template."""
+        schemas = [tool.schema for tool in as_tools(tools)] or None
         counts = [0]
         for end in range(1, len(messages) + 1):
             try:
-                count = self.prompt_builder.count(messages[:end], tools=tools, add_generation_prompt=False)
+                count = self.prompt_builder.count(messages[:end], tools=schemas, add_generation_prompt=False)
             except (
                 PromptError
             ):  # some templates refuse a conversation that ends here, such as after a lone system message
@@ -303,6 +347,11 @@ class VLLMWrapper:
         return dict(self._default_sampling)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the engine still works; one that failed stays failed."""
+        return self._thread.failure is None
+
+    @property
     def is_demo(self) -> bool:
         """Whether this is the embedded demo model."""
         return is_demo(self.model_dir)
@@ -335,7 +384,7 @@ class VLLMWrapper:
                     "another engine is open in this process",
                     hint="Close it first: one process holds one engine on CPU.",
                 )
-            arguments = _cpu_arguments(arguments)
+            arguments = cpu_arguments(arguments)
         try:
             self.model = LLM(**arguments)
         except Exception as error:
@@ -343,24 +392,30 @@ class VLLMWrapper:
         _open_engines.add(id(self))
         return self.model.llm_engine
 
-    def _start(
+    def _prepare(
         self,
         messages: Sequence[Message],
         *,
         streaming: bool,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         enable_thinking: bool | None = None,
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
         stop: str | Sequence[str] = (),
         extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
+        response_format: ResponseFormat | None = None,
         **sampling: Any,
-    ) -> Stream:
+    ) -> tuple[Answer, SamplingParams]:
+        """Build the prompt, and what collects the answer to it."""
         started_s = time.perf_counter()
+        parse = None
+        if response_format is not None:
+            sampling["structured_outputs"], parse = read_response_format(response_format)
+        schemas = [tool.schema for tool in as_tools(tools)]
         params = self._sampling_params(sampling, stop, extra_stop_words_ids, streaming=streaming)
         fitted = self.fit(
             messages,
-            tools=tools,
+            tools=schemas,
             enable_thinking=enable_thinking,
             max_tokens=params.max_tokens,
             continue_final_message=continue_final_message,
@@ -375,15 +430,16 @@ class VLLMWrapper:
             )
         parser = None
         if self._parser_class is not None:
-            parser = OutputParser(self._parser_class, self.tokenizer, tools, enable_thinking)
+            parser = OutputParser(self._parser_class, self.tokenizer, schemas, enable_thinking)
         answer = Answer(
             parser=parser,
             prompt_token_ids=fitted.prompt.token_ids,
             stop_token_ids=params.stop_token_ids or (),
             dropped_turns=dropped_turns,
             started_s=started_s,
+            parse=parse,
         )
-        return Stream(self._thread, answer, params)
+        return answer, params
 
     @cached_property
     def _default_sampling(self) -> dict[str, Any]:
@@ -403,7 +459,7 @@ class VLLMWrapper:
     ) -> SamplingParams:
         from vllm import SamplingParams
         from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         _check_sampling_names(sampling, inspect.signature(SamplingParams).parameters)
         values = {**self._default_sampling, **sampling}
@@ -420,6 +476,8 @@ class VLLMWrapper:
         values.update(stop=stops or None, stop_token_ids=stop_token_ids)
         values["output_kind"] = RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY
         try:
+            if isinstance(values.get("structured_outputs"), Mapping):
+                values["structured_outputs"] = StructuredOutputsParams(**values["structured_outputs"])
             return SamplingParams(**values)
         except (ValueError, TypeError, VLLMClientError) as error:
             raise SamplingError(first_line(error)) from error
@@ -448,96 +506,3 @@ def _check_sampling_names(sampling: Mapping[str, Any], known: Iterable[str]) -> 
             nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
             hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Known: {', '.join(sorted(known))}."
             raise SamplingError(f"unknown sampling parameter {name!r}", hint=hint)
-
-
-def import_vllm(model_dir: str | os.PathLike[str]) -> None:
-    """Import vLLM, after setting what it and PyTorch read from the environment when they are imported.
-
-    Whatever the user has set holds. A small model gets one thread: splitting its tiny matrices over several costs more
-    than it brings, and costs it many times over as soon as another program wants one of the cores.
-    """
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to standard output, dozens of lines a start
-    if weights_bytes(model_dir) < SMALL_MODEL_BYTES:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        import vllm  # noqa: F401
-    except ImportError as error:
-        raise ModelLoadError(f"vLLM cannot be imported: {error}", hint="Install it: make install.") from error
-
-
-def _cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return engine arguments for a machine without GPU.
-
-    The engine runs in this process and without compilation, since it then starts ten times sooner; the key/value cache
-    takes what a few dozen conversations need and not 90 % of the memory; the window shrinks to what fits.
-    """
-    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    chosen = {"enforce_eager": True, **arguments}
-    if "kv_cache_memory_bytes" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-        chosen["kv_cache_memory_bytes"] = cpu_kv_cache_bytes(
-            chosen["model"], max_model_len=chosen["max_model_len"], part=chosen["gpu_memory_utilization"]
-        )
-    if chosen["max_model_len"] is None:
-        chosen["max_model_len"] = -1  # vLLM: as much of the model's window as the cache holds
-    return chosen
-
-
-def cpu_kv_cache_bytes(
-    model_dir: str | os.PathLike[str], *, max_model_len: int | None = None, part: float = 0.9
-) -> int:
-    """Return how much memory the key/value cache gets on a machine without GPU, in bytes.
-
-    Enough for :data:`CPU_SEQUENCES` full windows, but neither more than :data:`MAX_CPU_KV_CACHE_BYTES` nor more than
-    ``part`` of the memory that is free.
-    """
-    import psutil
-
-    free_bytes = int(psutil.virtual_memory().available * part)
-    wanted = kv_cache_bytes_per_token(model_dir) * (max_model_len or max_window(model_dir)) * CPU_SEQUENCES
-    return max(1 << 26, min(wanted, MAX_CPU_KV_CACHE_BYTES, free_bytes))
-
-
-def load_error(error: Exception, arguments: Mapping[str, Any]) -> ModelLoadError:
-    """Return the one sentence, and the remedy, for an exception that vLLM raised while loading a model."""
-    text = f"{error} {error.__cause__ or ''}"
-    for sign, message, hint in _LOAD_ERRORS:
-        if sign.lower() in text.lower():
-            return ModelLoadError(message.format(error=first_line(error), **arguments), hint=hint)
-    return ModelLoadError(f"vLLM cannot load {arguments['model']}: {first_line(error)}")
-
-
-# What vLLM says -> what we say, and what to do about it; the first that matches holds.
-_LOAD_ERRORS = (
-    (
-        "QWenLMHeadModel",
-        "this vLLM no longer runs the first Qwen generation ({model})",
-        "Use a successor, such as Qwen/Qwen2.5-7B-Instruct or Qwen/Qwen3-8B.",
-    ),
-    (
-        "are not supported for now",
-        "vLLM does not know this model's architecture: {error}",
-        "See vLLM's list of supported models, or update vLLM.",
-    ),
-    (
-        "bitsandbytes",
-        "bitsandbytes weights need a plugin that vLLM no longer ships",
-        "Use AWQ, GPTQ or FP8 weights, or install vLLM's bitsandbytes plugin.",
-    ),
-    ("trust_remote_code", "{model} wants to run code of its own", "Read that code first; then pass trust_remote_code."),
-    ("No available memory for the cache", "no memory is left for the key/value cache", "Lower max_model_len."),
-    ("KV cache", "too little memory: {error}", "Lower max_model_len, or free memory."),
-    ("out of memory", "the GPU's memory is full", "Lower gpu_memory_utilization or max_model_len, or quantize."),
-    (
-        "Free memory on device",
-        "too little GPU memory is free: {error}",
-        "End other programs on the GPU, or lower gpu_memory_utilization.",
-    ),
-    (
-        "quantization",
-        "the quantization does not fit the weights: {error}",
-        "Leave quantization out: the model's configuration names it.",
-    ),
-    ("dtype", "the dtype does not fit: {error}", "Use dtype='auto'."),
-    ("max_model_len", "the window is too large: {error}", "Lower max_model_len."),
-)

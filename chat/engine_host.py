@@ -36,10 +36,11 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+from engine_loading import import_vllm
 from errors import ChatError, EngineError, ModelLoadError, to_dict
 from model_hub import resolve_model
 from reply import Stream
-from vllm_wrapper import VLLMWrapper, import_vllm
+from vllm_wrapper import VLLMWrapper
 
 __all__ = ["EngineHost", "HostSettings", "log_dir", "runtime_dir"]
 
@@ -209,10 +210,11 @@ class EngineHost:
             raise self._error or EngineError("the model is not loaded yet", hint="Wait for the status to be ready.")
         return self._wrapper
 
-    def engine_failed(self) -> None:
-        """Leave: an engine that failed stays failed, and a new host can be started in its place."""
-        self._stage = "failed"
-        self.stop()
+    def leave_if_dead(self) -> None:
+        """End if the engine has failed: it stays failed, and a new host can be started in its place."""
+        if self._wrapper is not None and not self._wrapper.is_alive:
+            self._stage = "failed"
+            self.stop()
 
     def leave(self, client: _Client) -> None:
         with self._lock:
@@ -325,11 +327,9 @@ class _Client:
                 self._fit(request)
             else:
                 self._stream(request)
-        except EngineError as error:
-            self.send({"event": "error", "id": request_id, "error": to_dict(error)})
-            self._host.engine_failed()
         except ChatError as error:
             self.send({"event": "error", "id": request_id, "error": to_dict(error)})
+            self._host.leave_if_dead()
         except Exception as error:  # a bug of ours: the client must not wait for ever
             problem = ChatError(f"{type(error).__name__}: {error}", hint=f"See {self._host.settings.log_file}.")
             self.send({"event": "error", "id": request_id, "error": to_dict(problem)})

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import threading
 import time
+from typing import Literal
 
+import pydantic
 import pytest
 
-import vllm_wrapper
+import engine_loading
 from errors import InvalidMessageError, ModelLoadError, PromptTooLongError, SamplingError
 from vllm_wrapper import ContextWindowWarning, VLLMWrapper, vLLMWrapper
 
@@ -239,6 +243,86 @@ def test_a_batch_keeps_its_order_and_a_bad_conversation_its_place(llm, capsys):
     assert chinese.text.startswith("你好")
 
 
+def test_asyncio_answers_side_by_side(llm):
+    async def ask_both():
+        one = llm.areply([user("Hello!")], **GREEDY)
+        async with llm.astream([user("你好")], **GREEDY) as stream:
+            pieces = [delta.text async for delta in stream]
+        return (await one).text, "".join(pieces)
+
+    english, chinese = asyncio.run(ask_both())
+    assert english.startswith("Hello!")
+    assert chinese.startswith("你好")
+
+
+def test_a_cancelled_task_frees_the_engine(llm):
+    async def give_up():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await llm.areply(LONG, ignore_eos=True, **GREEDY)
+
+    asyncio.run(give_up())
+    assert not llm._thread.call(lambda engine: engine.has_unfinished_requests())
+
+
+# -- tools and forms ------------------------------------------------------------------------------------------------
+
+
+def get_weather(city: str) -> dict:
+    """Get the weather of a city.
+
+    Args:
+        city: name of the city
+    """
+    return {"city": city, "temperature": 21, "condition": "sunny"}
+
+
+def test_a_function_is_called_and_its_result_answered(llm):
+    run = llm.run_tools([user("What is the weather in Paris?")], [get_weather], **GREEDY)
+    assert [message["role"] for message in run.messages] == ["user", "assistant", "tool", "assistant"]
+    assert '"temperature": 21' in run.messages[2]["content"]
+    assert "21" in run.reply.text
+    assert run.reply.finish_reason == "stop"
+
+
+def test_rounds_are_limited(llm):
+    run = llm.run_tools([user("What is the weather in Paris?")], [get_weather], max_rounds=1, **GREEDY)
+    assert run.reply.finish_reason == "tool_calls"
+    assert [message["role"] for message in run.messages] == ["user", "assistant"]
+
+
+class City(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=12)
+    size: Literal["small", "large"]
+
+
+@pytest.mark.parametrize(
+    ("form", "accepts"),
+    [
+        (["red", "green"], lambda parsed: parsed in ("red", "green")),
+        ({"regex": "[0-9]{3}"}, lambda parsed: parsed.isdigit() and len(parsed) == 3),
+        (City, lambda parsed: isinstance(parsed, City)),
+        ({"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}, lambda parsed: "a" in parsed),
+        ({"grammar": 'root ::= "yes" | "no"'}, lambda parsed: parsed in ("yes", "no")),
+    ],
+)
+def test_an_answer_has_the_form_that_was_asked_for(llm, form, accepts):
+    reply = llm.reply([user("Hello!")], response_format=form, max_tokens=60, **GREEDY)
+    assert accepts(reply.parsed), reply
+
+
+def test_a_form_that_is_none_is_refused(llm):
+    with pytest.raises(SamplingError, match="response_format is"):
+        llm.reply([user("Hello!")], response_format=3)
+
+
+def test_thinking_has_a_budget(llm):
+    question = [user("What is 12 + 30?")]
+    free = llm.reply(question, temperature=0.0, enable_thinking=True)
+    short = llm.reply(question, temperature=0.0, enable_thinking=True, thinking_token_budget=3, max_tokens=60)
+    assert len(short.reasoning) < len(free.reasoning)
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +391,6 @@ def test_the_old_name_is_the_same_class():
     ],
 )
 def test_what_vllm_says_when_loading_fails_becomes_one_sentence(said, message):
-    error = vllm_wrapper.load_error(ValueError(said), {"model": "folder"})
+    error = engine_loading.load_error(ValueError(said), {"model": "folder"})
     assert message in str(error)
     assert "\n" not in str(error)

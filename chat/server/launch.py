@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from chat.server.plugin import TOKENIZER_MODE
+from engine_loading import cpu_kv_cache_bytes
 from model_hub import is_demo, resolve_model
 from prompt_utils import PromptBuilder
 from reply import find_parsers
-from vllm_wrapper import cpu_kv_cache_bytes
 
 __all__ = ["serve", "server_arguments"]
 

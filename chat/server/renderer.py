@@ -25,7 +25,7 @@ __all__ = ["ChatMLRenderer"]
 NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template")
 
 
-class ChatMLRenderer(HfRenderer):
+class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are not followed
     """Build text prompts with :class:`PromptBuilder`; leave conversations with images, sound or video to vLLM."""
 
     def __init__(self, config: Any, tokenizer: Any) -> None:
@@ -38,13 +38,15 @@ class ChatMLRenderer(HfRenderer):
     def render_messages(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
         conversation, media, _ = parse_chat_messages(messages, self.model_config, **_parsing(params))
         if media:
-            return super().render_messages(messages, params)  # type: ignore[no-any-return]
+            stock: tuple[list[Any], Any] = super().render_messages(messages, params)
+            return stock
         return conversation, self._build(conversation, params)
 
     async def render_messages_async(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
         conversation, media, _ = await parse_chat_messages_async(messages, self.model_config, **_parsing(params))
         if media:
-            return await super().render_messages_async(messages, params)  # type: ignore[no-any-return]
+            stock: tuple[list[Any], Any] = await super().render_messages_async(messages, params)
+            return stock
         return conversation, await self._build_async(conversation, params)
 
     def _make_builder(self, chat_template: str | None) -> PromptBuilder:

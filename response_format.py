@@ -1,0 +1,84 @@
+"""What form an answer must have -> vLLM's structured outputs, and back from the text to an object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from errors import SamplingError
+
+__all__ = ["read_response_format"]
+
+ResponseFormat = type | Mapping[str, Any] | Sequence[str]
+
+
+def read_response_format(form: ResponseFormat) -> tuple[dict[str, Any], Callable[[str], Any]]:
+    """Return (arguments of vLLM's ``StructuredOutputsParams``, what turns the text into an object).
+
+    Args:
+        form: a pydantic model, or any type that pydantic knows (``list[int]``): the object is one of it;
+            a list of strings: the answer is one of them;
+            ``{"regex": ...}`` or ``{"grammar": ...}`` (EBNF or Lark): the answer is text of that form;
+            ``{"type": "json_schema", "json_schema": {"schema": ...}}`` and ``{"type": "json_object"}``, as OpenAI
+            writes them, or a JSON schema alone: the object is plain data.
+    Raises:
+        SamplingError: it is none of these.
+
+    >>> read_response_format(["yes", "no"])[0]
+    {'choice': ['yes', 'no']}
+    """
+    if isinstance(form, Mapping):
+        return _read_mapping(form)
+    if isinstance(form, Sequence) and not isinstance(form, str) and all(isinstance(word, str) for word in form):
+        return {"choice": list(form)}, _as_text
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(form)  # type: ignore[arg-type]  # any type, or not; it will tell
+        schema = adapter.json_schema()
+    except (PydanticUserError, TypeError, NameError) as error:
+        raise _unknown(form) from error
+
+    def validate(text: str) -> Any:
+        try:
+            return adapter.validate_json(text)
+        except ValidationError:  # a rule that a schema cannot tell, such as a validator of the model's own
+            return None
+
+    return {"json": schema}, validate
+
+
+def _read_mapping(form: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[str], Any]]:
+    for kind in ("regex", "grammar"):
+        if set(form) == {kind} and isinstance(form[kind], str):
+            return {kind: form[kind]}, _as_text
+    if form.get("type") == "json_object" and len(form) == 1:
+        return {"json_object": True}, _as_json
+    if form.get("type") == "json_schema":
+        schema = form.get("json_schema", {}).get("schema")
+        if not isinstance(schema, Mapping):
+            raise SamplingError('response_format of type json_schema has no "json_schema": {"schema": ...}')
+        return {"json": dict(schema)}, _as_json
+    if {"type", "properties", "$ref", "anyOf", "enum", "const"} & set(form):
+        return {"json": dict(form)}, _as_json
+    raise _unknown(form)
+
+
+def _unknown(form: Any) -> SamplingError:
+    return SamplingError(
+        f"response_format is {form!r:.80}",
+        hint="Pass a pydantic model, a JSON schema, a list of choices, {'regex': ...} or {'grammar': ...}.",
+    )
+
+
+def _as_text(text: str) -> str:
+    return text
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

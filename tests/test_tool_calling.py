@@ -1,0 +1,107 @@
+"""Python functions as tools: their schemas, and what becomes of what the model writes."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import pytest
+
+from errors import InvalidMessageError
+from tool_calling import as_tool, as_tools, call_tool
+
+
+def get_weather(city: str, unit: Literal["C", "F"] = "C", days: int = 1) -> dict:
+    """Get the weather of a city.
+
+    Never rains here.
+
+    Args:
+        city: name of the city
+        days: how many days
+    """
+    return {"city": city, "unit": unit, "days": days, "weather": "晴"}
+
+
+def fail(reason: str) -> None:
+    raise RuntimeError(reason)
+
+
+TOOLS = as_tools([get_weather, fail])
+
+
+def test_the_schema_comes_from_signature_and_docstring():
+    assert as_tool(get_weather).schema == {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Get the weather of a city. Never rains here.",
+            "parameters": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "city": {"type": "string", "description": "name of the city"},
+                    "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
+                    "days": {"type": "integer", "default": 1, "description": "how many days"},
+                },
+                "required": ["city"],
+            },
+        },
+    }
+
+
+def test_a_ready_dictionary_stays_as_it_is():
+    schema = as_tool(get_weather).schema
+    assert as_tool(schema).schema is schema
+    assert as_tool(as_tool(schema)).name == "get_weather"
+
+
+@pytest.mark.parametrize("tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}])
+def test_a_dictionary_that_is_no_tool_is_refused(tool):
+    with pytest.raises(InvalidMessageError, match="this is no tool"):
+        as_tool(tool)
+
+
+def test_types_that_json_does_not_know_are_refused():
+    def use(connection: type[object]) -> None: ...
+
+    def use_unknown(thing: memoryview) -> None: ...
+
+    with pytest.raises(InvalidMessageError, match="the types of use_unknown cannot be told as JSON"):
+        as_tool(use_unknown)
+
+
+def test_two_tools_of_one_name_are_refused():
+    with pytest.raises(InvalidMessageError, match="several tools are named fail"):
+        as_tools([fail, fail])
+
+
+def test_a_call_returns_json_that_reads_well():
+    result = call_tool(TOOLS, "get_weather", '{"city": "北京", "days": "2"}')
+    assert json.loads(result) == {"city": "北京", "unit": "C", "days": 2, "weather": "晴"}
+    assert "晴" in result
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("get_wether", "{}", "error: there is no tool get_wether; there are: get_weather, fail"),
+        ("get_weather", "{", "error: the arguments are not JSON"),
+        ("get_weather", "[1]", "error: the arguments are not a JSON object"),
+        ("get_weather", "{}", "error: ValueError: city: Missing required"),
+        ("get_weather", '{"city": "X", "unit": "K"}', "error: ValueError: unit: Input should be"),
+        ("get_weather", '{"city": "X", "colour": 1}', "error: ValueError: colour: Unexpected keyword"),
+        ("fail", '{"reason": "no network"}', "error: RuntimeError: no network"),
+    ],
+)
+def test_what_goes_wrong_becomes_a_text_for_the_model(name, arguments, message):
+    assert call_tool(TOOLS, name, arguments).startswith(message)
+
+
+def test_a_long_result_is_cut_and_says_so():
+    def shout() -> str:
+        return "a" * 1000
+
+    assert call_tool([as_tool(shout)], "shout", "{}", max_result_characters=10) == (
+        "aaaaaaaaaa\n[cut: 1000 characters, 10 are shown]"
+    )
