@@ -291,6 +291,14 @@ def test_rounds_are_limited(llm):
     assert [message["role"] for message in run.messages] == ["user", "assistant"]
 
 
+ONE_SWITCH = {
+    "type": "object",
+    "properties": {"a": {"type": "boolean"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
 class City(pydantic.BaseModel):
     name: str = pydantic.Field(max_length=12)
     size: Literal["small", "large"]
@@ -302,7 +310,7 @@ class City(pydantic.BaseModel):
         (["red", "green"], lambda parsed: parsed in ("red", "green")),
         ({"regex": "[0-9]{3}"}, lambda parsed: parsed.isdigit() and len(parsed) == 3),
         (City, lambda parsed: isinstance(parsed, City)),
-        ({"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}, lambda parsed: "a" in parsed),
+        (ONE_SWITCH, lambda parsed: set(parsed) == {"a"}),
         ({"grammar": 'root ::= "yes" | "no"'}, lambda parsed: parsed in ("yes", "no")),
     ],
 )
