@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ ENVIRONMENT_PREFIX = "VLLM_DEPLOY_"
 # In the environment under our prefix, but no settings: folders, read where they are used.
 NOT_SETTINGS = {"RUNTIME_DIR", "LOG_DIR", "CONFIG"}
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+SECRET = re.compile(r"(^|_)(key|token|password|secret)$", re.IGNORECASE)  # fields whose values are not shown
 DEFAULT_SYSTEM = "You are a helpful assistant."
 
 
@@ -32,6 +35,8 @@ class Settings:
 
     Attributes:
         model: ``demo``, a folder, or an id on ModelScope or Hugging Face.
+        url: an OpenAI-compatible server to talk to instead of an engine of this machine.
+        api_key_file: a file that holds the server's key.
         system: the system message; none if empty.
         sampling: fields of vLLM's ``SamplingParams``.
         enable_thinking: whether the model thinks before it answers; None leaves it to the model.
@@ -45,6 +50,8 @@ class Settings:
     """
 
     model: str = "demo"
+    url: str = ""
+    api_key_file: str = ""
     system: str = DEFAULT_SYSTEM
     sampling: Mapping[str, Any] = field(default_factory=dict)
     enable_thinking: bool | None = None
@@ -57,7 +64,7 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
-        """Return (name, value, where it comes from) for every setting; a password in a URL is left out."""
+        """Return (name, value, where it comes from) for every setting; passwords and keys are left out."""
         return [(name, _shown(getattr(self, name)), self.origins.get(name, "default")) for name in sorted(_kinds())]
 
 
@@ -93,13 +100,14 @@ def load_settings(
         ("environment", _from_environment(os.environ if environment is None else environment)),
         ("command line", {name: value for name, value in (options or {}).items() if value is not None}),
     ]
-    for origin, source in sources:
+    for source_name, source in sources:
         for name, value in source.items():
-            checked = _check(name, value, origin)
+            checked, origin = _check(name, value, source_name), source_name
             if isinstance(checked, Mapping):
                 if not checked:
                     continue
-                checked = {**values.get(name, {}), **checked}
+                if name in values:
+                    checked, origin = {**values[name], **checked}, f"{origins[name]}, {origin}"
             values[name], origins[name] = checked, origin
     return Settings(**values, origins=origins)
 
@@ -113,7 +121,7 @@ def _kinds() -> dict[str, Any]:
 
 def _from_file(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -136,7 +144,7 @@ def _parse(name: str, text: str) -> Any:
     kind = _kinds().get(name)
     if kind is None or kind is str or get_origin(kind) is Literal:
         return text
-    if text.lower() in TRUE | FALSE:
+    if kind in (bool, bool | None) and text.lower() in TRUE | FALSE:
         return text.lower() in TRUE
     try:
         return json.loads(text)
@@ -156,24 +164,39 @@ def _check(name: str, value: Any, origin: str) -> Any:
             choices = ", ".join(repr(choice) for choice in get_args(kind))
             raise ConfigError(f"{name} is {value!r} ({origin}); it is one of {choices}")
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float:
+        if type(value) not in (int, float) or math.isnan(value):
+            raise ConfigError(f"{name} is {value!r} ({origin}); it is a {_kind_name(kind)}")
         return float(value)
-    if get_origin(kind) is not None and issubclass(dict, get_origin(kind)):
-        kind = dict
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is float):
+    if get_origin(kind) is Mapping:
+        if not isinstance(value, Mapping):  # not shown: it may hold a key
+            raise ConfigError(f"{name} is not a table ({origin})", hint=f'It looks so: {name} = {{"temperature": 0.7}}')
+        return value
+    if not isinstance(value, kind):
         raise ConfigError(f"{name} is {value!r} ({origin}); it is a {_kind_name(kind)}")
     return value
 
 
 def _kind_name(kind: Any) -> str:
-    names = {str: "text", float: "number", dict: "table", bool: "switch: true or false"}
+    names = {str: "text", float: "number"}
     return names.get(kind, "switch: true or false")
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, str) and "://" in value and "@" in value:
-        scheme, rest = value.split("://", 1)
-        return f"{scheme}://…@{rest.rsplit('@', 1)[1]}"
     if isinstance(value, Mapping):
-        return json.dumps(dict(value), ensure_ascii=False)
+        return json.dumps(_without_secrets(value), ensure_ascii=False)
+    if isinstance(value, str) and "://" in value:
+        scheme, rest = value.split("://", 1)
+        address = rest.split("?", 1)[0]  # behind it there may be a password as well
+        return f"{scheme}://…@{address.rsplit('@', 1)[1]}" if "@" in address else f"{scheme}://{address}"
     return str(value)
+
+
+def _without_secrets(table: Mapping[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name, value in table.items():
+        if SECRET.search(name):
+            shown[name] = "…"
+        else:
+            shown[name] = _without_secrets(value) if isinstance(value, Mapping) else value
+    return shown
