@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+API_KEY_VARIABLE = "OPENAI_API_KEY"
 DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -228,6 +229,8 @@ def add_engine_options(command: argparse.ArgumentParser) -> None:
     """Which model, and how the engine runs it."""
     group = command.add_argument_group("engine")
     group.add_argument("--model", help="demo (the default), a folder, or an id on ModelScope or Hugging Face")
+    group.add_argument("--url", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, instead")
+    group.add_argument("--api-key-file", metavar="FILE", help=f"the server's key; or the variable {API_KEY_VARIABLE}")
     group.add_argument("--max-model-len", type=int, metavar="TOKENS", help="the window, in tokens")
     group.add_argument("--dtype", help="auto, bfloat16, float16 or float32")
     group.add_argument("--quantization", help="awq, gptq, fp8, ...; found in the model's configuration if left out")
@@ -280,6 +283,8 @@ def read_settings(options: argparse.Namespace) -> Settings:
     return load_settings(
         {
             "model": said.get("model"),
+            "url": said.get("url"),
+            "api_key_file": said.get("api_key_file"),
             "system": said.get("system"),
             "plain": said.get("plain"),
             "language": said.get("language"),
@@ -292,7 +297,12 @@ def read_settings(options: argparse.Namespace) -> Settings:
 
 
 def make_backend(settings: Settings) -> Backend:
-    """Return the backend that the settings ask for."""
+    """Return the backend that the settings ask for: a server if they name one, else an engine of this machine."""
+    if settings.url:
+        from chat.server_backend import ServerBackend, read_api_key
+
+        key = read_api_key(settings.api_key_file) if settings.api_key_file else os.environ.get(API_KEY_VARIABLE, "")
+        return ServerBackend(settings.url, api_key=key, model=None if settings.model == "demo" else settings.model)
     from chat.backend import EngineHostBackend
     from chat.engine_host import HostSettings
 

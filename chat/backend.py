@@ -112,9 +112,26 @@ class Backend(Protocol):
 
     def info(self) -> ModelInfo: ...
 
-    def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream: ...
+    def stream(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        continue_final_message: bool = False,
+        **sampling: Any,
+    ) -> BackendStream: ...
 
-    def fit(self, messages: Sequence[Message], **options: Any) -> Fit: ...
+    def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        enable_thinking: bool | None = None,
+        continue_final_message: bool = False,
+        max_tokens: int | None = None,
+        per_message: bool = False,
+    ) -> Fit: ...
 
     def reload(self) -> None: ...
 

@@ -24,6 +24,7 @@ FLOORS = [
     {"chat.store_schema"},
     {"chat.store", "chat.config"},
     {"chat.backend", "chat.client"},
+    {"chat.server_backend"},
     {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
     {"vllm_deploy"},
 ]
