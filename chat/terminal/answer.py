@@ -52,7 +52,9 @@ class Answer:
 
     @property
     def is_empty(self) -> bool:
-        return not self.text and not self.reasoning
+        """Whether there is nothing to keep. A model may also end its answer at once: that is an answer."""
+        ended_by_itself = self.reply is not None and not self.interrupted
+        return not self.text and not self.reasoning and not ended_by_itself
 
     @property
     def num_tokens(self) -> int:

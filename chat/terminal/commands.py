@@ -180,7 +180,7 @@ def find_command(name: str) -> Command:
     if len(begun) == 1:
         return begun[0]
     names = [known for command in COMMANDS for known in (command.name, *command.aliases)]
-    near = [command.name for command in begun] or difflib.get_close_matches(lowered, names, n=3, cutoff=0.5)
+    near = [command.name for command in begun] or difflib.get_close_matches(lowered, names, n=2, cutoff=0.6)
     raise UnknownCommandError(
         name,
         tuple(near),

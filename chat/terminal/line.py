@@ -132,7 +132,8 @@ class PlainLines:
 
     def ask(self, question: str) -> str:
         try:
-            return self._read_line(question + " ").strip()
+            self._write(question + (" " if self._fd is not None else "\n"))
+            return self._read_line("").strip()
         except (EOFError, KeyboardInterrupt):
             return ""
 

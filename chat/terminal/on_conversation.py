@@ -91,7 +91,7 @@ def list_conversations(repl: Repl, argument: str) -> None:
             "*" if entry.id == here else " ",
             entry.id[:SHORT_ID],
             _when(entry),
-            repl.texts.count("message", entry.num_messages),
+            _turns(repl, entry.num_turns),
             entry.title,
         ]
         for entry in found
@@ -213,7 +213,7 @@ def branch(repl: Repl, argument: str) -> None:
         ]
         for n, b in enumerate(branches, start=1)
     ]
-    repl.display.table(rows, right=(1, 2))
+    repl.display.table(rows, right=(1,))
 
 
 def variants(repl: Repl, argument: str) -> None:

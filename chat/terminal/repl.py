@@ -166,9 +166,8 @@ class Repl:
                 session.resume("" if resume == LAST else resume)
                 self.show_resumed()
             elif (entry := session.find_unfinished()) is not None:
-                messages = self.texts.count("message", entry.num_messages)
-                id = entry.id[:SHORT_ID]
-                self.display.line(self.texts("resume.offer", title=entry.title, messages=messages, id=id))
+                turns = self.texts.count("turn", entry.num_turns)
+                self.display.line(self.texts("resume.offer", title=entry.title, turns=turns, id=entry.id[:SHORT_ID]))
         except ChatError as error:
             self.tell(error)
 
@@ -258,7 +257,7 @@ class Repl:
             self.display.dim(self.texts("queued.note"))
         else:
             self.wait_until_loaded()
-            session.talk.add_message(whole)
+            session.say(whole)
             self._answer_message(typed=text)
 
     def _send_edited(self, turn: Turn, text: str) -> None:
@@ -267,7 +266,7 @@ class Repl:
         session.editing = None
         self.wait_until_loaded()
         with session.talk.at(lambda conversation: conversation.before_turn(turn.number)) as moved:
-            session.talk.add_message(text)
+            session.say(text)
             moved.stays = self._answer_message(typed=text)
 
     def _send_queued(self) -> None:
@@ -331,6 +330,9 @@ class Repl:
         saver.finish(answer)
         if answer.terminated is not None:
             raise Terminated(answer.terminated)
+        if answer.reply is not None and not answer.is_empty:
+            session.usages.append(answer.reply.usage)
+        session.forget_line()
         self._tell_outcome(answer)
         return not answer.is_empty
 
@@ -346,6 +348,8 @@ class Repl:
             self.display.dim(self.texts(key, tokens=tokens))
         elif reply is not None and reply.finish_reason == "length":
             self.display.warn(self.texts("cut", tokens=tokens))
+        elif not answer.text.strip():
+            self.display.dim(self.texts("nothing"))
         if reply is not None and not answer.is_empty and self.session.show_figures:
             self.display.dim(figures_line(reply.usage, reply.finish_reason, self.texts))
 

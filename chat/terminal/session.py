@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Session:
         self.usages: list[Usage] = []
         self._line_tokens: tuple[str, int] | None = None  # the line counted last, and the tokens with it
         self._known_error: ChatError | None = None
+        self._offered_id: str | None = None
         self.begin(Conversation())
 
     # -- the model ----------------------------------------------------------------------------------------------
@@ -237,7 +239,7 @@ class Session:
         self._line_tokens = None
 
     def line_counter(self, text: str) -> Callable[[], None] | None:
-        """Return a function that counts the conversation with a line that is being typed; None if there is nothing to count.
+        """Return a function that counts the conversation with the line being typed; None if there is nothing to count.
 
         The function may be called in another thread: it takes what it needs now.
         """
@@ -262,14 +264,14 @@ class Session:
     def queue_message(self, text: str) -> None:
         """Have a message wait. The first one is kept in the store at once."""
         if not self.queue:
-            self.talk.add_message(text)
+            self.say(text)
         self.queue.append(text)
 
     def take_queued(self) -> str:
         """Return the message that waited longest; it is now the last of the conversation."""
         text = self.queue.popleft()
         if self.talk.last_question != text:
-            self.talk.add_message(text)
+            self.say(text)
         return text
 
     def take_back_queue(self) -> str:
@@ -313,13 +315,22 @@ class Session:
         """Return the newest conversations, or the newest in which words occur."""
         if not words:
             return self.store.recent(limit=limit)
-        ids = dict.fromkeys(hit.conversation_id for hit in self.store.search(words, limit=10 * limit))
+        ids = {hit.conversation_id for hit in self.store.search(words, limit=10 * limit)}
         return [entry for entry in self.store.recent(limit=100_000) if entry.id in ids][:limit]
 
     def find_unfinished(self) -> Summary | None:
-        """Return the newest conversation, if its last answer was being written when its writer died."""
-        newest = self.store.recent(limit=1)
-        return newest[0] if newest and newest[0].unfinished else None
+        """Return the newest conversation whose last turn was cut off. It is offered until something else is begun."""
+        found = self.store.unfinished(limit=1)
+        self._offered_id = found[0].id if found else None
+        return found[0] if found else None
+
+    def say(self, text: str) -> None:
+        """Add a message of the user's."""
+        if self._offered_id is not None and self._offered_id != self.talk.conversation.id:
+            with contextlib.suppress(StoreError):
+                self.store.settle(self._offered_id)
+        self._offered_id = None
+        self.talk.add_message(text)
 
     def delete(self, conversation_id: str) -> None:
         """Delete a conversation; if it is the current one, begin a new one."""

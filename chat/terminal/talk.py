@@ -74,9 +74,8 @@ class Talk:
     ) -> None:
         self.conversation = conversation
         self.is_private = is_private
-        self.is_saved = True  # False once the store has failed
+        self.is_saved = True  # False while the store fails
         self._store = store
-        self._is_created = bool(conversation.messages)  # whether the store knows it
         self._on_trouble = on_trouble
 
     # -- looking ------------------------------------------------------------------------------------------------
@@ -89,6 +88,10 @@ class Talk:
         """Return the turns on the current path."""
         conversation = self.conversation
         start = conversation.window_start()
+        answers_to: dict[str | None, list[str]] = {}
+        for message in conversation.messages.values():
+            if message.role == "assistant":
+                answers_to.setdefault(message.parent_id, []).append(message.id)
         turns: list[Turn] = []
         path = conversation.path()
         for index, message in enumerate(path):
@@ -97,13 +100,13 @@ class Talk:
             end = next((i for i in range(index + 1, len(path)) if path[i].role == "user"), len(path))
             answers = [m for m in path[index + 1 : end] if m.role == "assistant"]
             answer = answers[-1] if answers else None
-            siblings = [m.id for m in conversation.variants(answers[0].id)] if answers else []
+            siblings = answers_to.get(message.id, [])
             turns.append(
                 Turn(
                     number=len(turns) + 1,
                     question=message,
                     answer=answer,
-                    variant=siblings.index(answers[0].id) + 1 if answers else 0,
+                    variant=siblings.index(answers[0].id) + 1 if answers and answers[0].id in siblings else 0,
                     num_variants=len(siblings),
                     is_pinned=message.id in conversation.pinned_ids,
                     is_first_seen=index == start > 0,
@@ -180,8 +183,6 @@ class Talk:
 
     def add_message(self, text: str) -> None:
         """Add what the user says."""
-        if not self.is_saved and not self.is_private:
-            self._save_again()
         self.put(Message(role="user", content=text))
 
     def withdraw_message(self) -> None:
@@ -216,44 +217,20 @@ class Talk:
 
     def put(self, message: Message) -> None:
         """Add a message, or more of it; keep it."""
-        if self.is_private or not self.is_saved:
-            self.conversation.add(message)
-            return
-        try:
-            if not self._is_created:
-                self._create()
-            self._store.add(self.conversation, message)
-        except StoreError as error:
-            self.conversation.add(message)
-            self._lose_store(error)
+        self.conversation.add(message)
+        self._keep()
 
     def _keep(self) -> None:
-        if self.is_private or not self.is_saved or not self._is_created:
+        """Put what has changed into the store; if that fails, the next time tries it all again."""
+        if self.is_private or not self.conversation.messages:  # an unused conversation leaves no trace
             return
         try:
             self._store.save(self.conversation)
+            self.is_saved = True
         except StoreError as error:
-            self._lose_store(error)
-
-    def _create(self) -> None:
-        """Put the conversation into the store: with its first message, so that an unused one leaves no trace."""
-        conversation = self.conversation
-        self._store.create(
-            id=conversation.id, title=conversation.title, system=conversation.system, settings=conversation.settings
-        )
-        self._is_created = True
-
-    def _lose_store(self, error: StoreError) -> None:
-        self.is_saved = False
-        self._on_trouble(error)
-
-    def _save_again(self) -> None:
-        """Try to keep the whole conversation, as a copy, after the store has failed."""
-        try:
-            self.conversation = self._store.insert(self.conversation)
-        except StoreError:
-            return
-        self.is_saved = self._is_created = True
+            if self.is_saved:
+                self._on_trouble(error)
+            self.is_saved = False
 
 
 @dataclass(slots=True)

@@ -43,8 +43,6 @@ class Texts:
 
 TEXTS: dict[str, tuple[str, str]] = {
     # -- counted things --
-    "message.one": ("{n} message", "{n} 条消息"),
-    "message.many": ("{n} messages", "{n} 条消息"),
     "byte.one": ("{n} byte", "{n} 字节"),
     "byte.many": ("{n} bytes", "{n} 字节"),
     "turn.one": ("{n} turn", "{n} 轮"),
@@ -76,8 +74,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "hint": ("hint: {hint}", "提示：{hint}"),
     "yes": ("y", "y"),
     "resume.offer": (
-        "The last conversation ended in the middle of an answer: {title} ({messages}). /resume {id} goes on with it.",
-        "上一个对话在回答途中中断：{title}（{messages}）。/resume {id} 继续。",
+        "The last conversation ended in the middle of an answer: {title} ({turns}). /resume {id} goes on with it.",
+        "上一个对话在回答途中中断：{title}（{turns}）。/resume {id} 继续。",
     ),
     "resumed": ("{title} · {turns}", "{title} · {turns}"),
     "resumed.unanswered": (
@@ -126,6 +124,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "interrupted.empty": (
         "interrupted before the first token; your message is back in the line",
         "在第一个词元之前中断；消息已放回输入行",
+    ),
+    "nothing": (
+        "The model ended its answer without a word. /retry asks again.",
+        "模型没有给出任何内容就结束了回答。/retry 再问一次。",
     ),
     "cut": (
         "cut at {tokens} (max_tokens or the window): /continue goes on",
