@@ -22,7 +22,7 @@ FLOORS = [
     {"vllm_wrapper"},
     {"chat.conversation", "chat.engine_host"},
     {"chat.store_schema"},
-    {"chat.store", "chat.config"},
+    {"chat.store", "chat.transfer", "chat.config"},
     {"chat.backend", "chat.client"},
     {"chat.server_backend"},
     {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
