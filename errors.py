@@ -17,6 +17,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     ├── SamplingError (ValueError)         a sampling parameter that is unknown or out of range
     ├── EngineError                        the engine failed while answering
     ├── StoreError                         the store of conversations cannot be read or written
+    │   ├── StoreBusyError                 another program holds the store for too long
     │   └── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     └── CommandError                       a command of the terminal that cannot be done
@@ -42,6 +43,7 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "SamplingError",
+    "StoreBusyError",
     "StoreError",
     "UnknownCommandError",
     "describe",
@@ -136,6 +138,12 @@ class EngineError(ChatError):
 
 class StoreError(ChatError):
     """The store of conversations cannot be opened, read or written."""
+
+
+class StoreBusyError(StoreError):
+    """Another program holds the store for longer than can be waited for."""
+
+    hint = "Try again in a moment."
 
 
 class ConversationNotFoundError(StoreError, LookupError):

@@ -12,6 +12,7 @@ is the current one. So undo, edit, regenerate and branch only move the tip; noth
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 import unicodedata
@@ -24,6 +25,11 @@ from errors import InvalidMessageError
 __all__ = ["Conversation", "Message", "from_dicts", "make_id", "make_title"]
 
 TITLE_COLUMNS = 48  # columns of a terminal, in which a Chinese character takes two
+JOINER = "\u200d"  # puts several emoji together to one
+# What must not be torn apart: a character, what is put on it, and what is joined to it.
+CLUSTERS = re.compile(
+    rf".[\u0300-\u036f\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]*(?:{JOINER}.[\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]*)*"
+)
 Status = Literal["complete", "partial"]
 
 
@@ -85,6 +91,7 @@ class Conversation:
         redo_ids: tips that were left by undo, the newest last.
         pinned_ids: messages that always stay in the window.
         window_start_id: the first message of the path that the model still sees; None if it sees all of it.
+        kept: what a store holds of it; only the store that holds it reads or writes this.
     """
 
     id: str = field(default_factory=make_id)
@@ -99,6 +106,13 @@ class Conversation:
     window_start_id: str | None = None
     created_at_utc: float = field(default_factory=time.time)
     updated_at_utc: float = field(default_factory=time.time)
+    kept: Any = field(default=None, repr=False, compare=False)
+    _child_ids: dict[str | None, list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._child_ids = {}
+        for message in self.messages.values():
+            self._child_ids.setdefault(message.parent_id, []).append(message.id)
 
     # -- the current path ---------------------------------------------------------------------------------------
 
@@ -129,12 +143,20 @@ class Conversation:
         """
         if message.id not in self.messages:
             message = replace(message, parent_id=self.tip_id)
+            self._child_ids.setdefault(message.parent_id, []).append(message.id)
             self.redo_ids.clear()
         self.messages[message.id] = message
         self.tip_id = message.id
         if not self.title and message.role == "user":
             self.title = make_title(message.content)
         return message
+
+    def forget(self, message: Message) -> None:
+        """Take a message out again that could not be kept; the tip, if it is there, moves before it."""
+        del self.messages[message.id]
+        self._child_ids[message.parent_id].remove(message.id)
+        if self.tip_id == message.id:
+            self.tip_id = message.parent_id
 
     # -- moving the tip -----------------------------------------------------------------------------------------
 
@@ -219,7 +241,7 @@ class Conversation:
         return next((message for message in reversed(self.path()) if message.role == "user"), None)
 
     def _children(self, parent_id: str | None) -> list[Message]:
-        return [message for message in self.messages.values() if message.parent_id == parent_id]
+        return [self.messages[child_id] for child_id in self._child_ids.get(parent_id, ())]
 
     def _path_to(self, message_id: str | None) -> list[Message]:
         path: list[Message] = []
@@ -232,19 +254,35 @@ class Conversation:
 def make_title(text: str, max_columns: int = TITLE_COLUMNS) -> str:
     """Return the first line of a text, cut to a width on the screen.
 
+    Control characters go, since titles are printed on terminals. An emoji made of several characters is not cut apart.
+
     >>> make_title("  Hello\\nthere")
     'Hello'
     >>> make_title("能不能帮我", max_columns=7)
     '能不能…'
     """
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    width, kept = 0, ""
-    for character in line:
-        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    line = next((clean for line in text.splitlines() if (clean := _printable(line))), "")
+    if sum(map(_num_columns, line)) <= max_columns:
+        return line
+    kept, width = "", 1  # of the ellipsis
+    for cluster in CLUSTERS.findall(line):
+        width += sum(map(_num_columns, cluster))
         if width > max_columns:
-            return kept.rstrip() + "…"
-        kept += character
-    return kept
+            break
+        kept += cluster
+    return kept.rstrip() + "…"
+
+
+def _printable(text: str) -> str:
+    """Return a text in one line, without the characters that command a terminal."""
+    kept = (c if c == JOINER or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else " " for c in text)
+    return " ".join("".join(kept).split())
+
+
+def _num_columns(character: str) -> int:
+    if character == JOINER or unicodedata.combining(character) or unicodedata.category(character) == "Mn":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def from_dicts(messages: Sequence[Mapping[str, Any]], **fields: Any) -> Conversation:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-__all__ = ["MIGRATIONS", "conversations", "message_search", "messages", "metadata", "store_version"]
+__all__ = ["MIGRATIONS", "conversations", "message_search", "messages", "metadata", "store_version", "turns_under_way"]
 
 metadata = sa.MetaData()
 
@@ -52,26 +52,35 @@ messages = sa.Table(
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("created_at_utc", sa.Float, nullable=False),
     sa.Index("messages_of_conversation", "conversation_id", "position"),
-    sa.Index("messages_by_status", "status"),
 )
 
-# What is searched: words, and pairs of Chinese characters (store.search_words), by the message's position.
+# One row for each turn that is not over: its last message, and who is at work on it. A row whose writer is gone marks
+# a conversation that was cut off. The same rows can serve as the leases of several servers.
+turns_under_way = sa.Table(
+    "turns_under_way",
+    metadata,
+    sa.Column("message_id", sa.String(32), sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("conversation_id", sa.String(32), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("writer", sa.Text, nullable=False),  # chat.store_writer
+    sa.Column("seen_at_utc", sa.Float, nullable=False),  # when the writer last wrote
+    sa.Index("turns_under_way_of_conversation", "conversation_id"),
+)
+
+# What is searched (chat.store_search), by the message's position.
 message_search = sa.table("message_search", sa.column("rowid", sa.Integer), sa.column("words", sa.Text))
 
 
 def first_schema(connection: sa.Connection) -> None:
     """Conversations, messages, and full-text search."""
-    metadata.create_all(connection, tables=[conversations, messages])
+    metadata.create_all(connection, tables=[conversations, messages, turns_under_way])
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("CREATE VIRTUAL TABLE message_search USING fts5(words, tokenize='unicode61')")
         return
     connection.exec_driver_sql(
         "CREATE TABLE message_search (rowid BIGINT PRIMARY KEY REFERENCES messages(position) ON DELETE CASCADE,"
-        " words TEXT NOT NULL)"
+        " words TSVECTOR NOT NULL)"
     )
-    connection.exec_driver_sql(
-        "CREATE INDEX message_search_words ON message_search USING gin (to_tsvector('simple', words))"
-    )
+    connection.exec_driver_sql("CREATE INDEX message_search_words ON message_search USING gin (words)")
 
 
 MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (first_schema,)

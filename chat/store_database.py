@@ -1,0 +1,223 @@
+"""The database behind the store: opening it, bringing it up to date, transactions, and errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from chat.store_rows import to_json
+from chat.store_schema import MIGRATIONS, metadata, store_version
+from errors import StoreBusyError, StoreError
+
+__all__ = ["Database"]
+
+BUSY_TIMEOUT_MS = 10_000  # how long to wait for another process that writes
+MIGRATION_LOCK = 7361846  # any number that nothing else on a Postgres server locks by
+
+
+class Database:
+    """A SQLite file, a SQLite database in memory, or a Postgres database. May be used from several threads.
+
+    Args:
+        where: a file or a Postgres URL; None for memory.
+    Raises:
+        StoreError: it cannot be opened or brought up to date.
+    """
+
+    def __init__(self, where: str | Path | None) -> None:
+        self.file: Path | None = None
+        self._lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        options: dict[str, Any] = {"json_serializer": to_json}
+        if where is None:
+            # One connection serves all threads, one at a time.
+            self.name, url, self._lock = "memory", sa.URL.create("sqlite"), threading.RLock()
+            options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+        elif "://" in str(where):
+            url = _parse_url(str(where))
+            self.name = url.render_as_string(hide_password=True)
+            options["pool_pre_ping"] = True
+        else:
+            self.file = Path(where).expanduser()
+            _make_private(self.file)
+            self.name, url = str(self.file), sa.URL.create("sqlite", database=str(self.file))
+        self._engine = self._make_engine(url, options)
+        try:
+            self._migrate()
+        except StoreError:
+            self.close()
+            raise
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """Run a block as one transaction: all of it is on disk afterwards, or nothing."""
+        with self._translated(), self._lock, self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Run a block that only reads."""
+        with self._translated(), self._lock, self._engine.connect() as connection:
+            yield connection.execution_options(reads_only=True)
+
+    def _make_engine(self, url: sa.URL, options: dict[str, Any]) -> sa.Engine:
+        try:
+            engine = sa.create_engine(url, **options)
+        except ImportError as error:
+            raise StoreError(
+                f"{self.name} needs the package psycopg", hint="Install it: pip install 'psycopg[binary]'."
+            ) from error
+        if engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _migrate(self) -> None:
+        with self.read() as connection:
+            version = _read_version(connection)
+        if version > len(MIGRATIONS):
+            raise StoreError(
+                f"{self.name} was written by a newer version of this program (schema {version} of {len(MIGRATIONS)})",
+                hint="Update this program, or name another store.",
+            )
+        if 0 < version < len(MIGRATIONS):
+            self._keep_copy(version)
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            with self.write() as connection:
+                if connection.dialect.name == "postgresql":  # SQLite's BEGIN IMMEDIATE keeps others out already
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+                version_now = _read_version(connection)
+                if version_now == 0:
+                    self._refuse_what_is_not_ours(connection)
+                if version_now < number:  # another process may have been faster
+                    metadata.create_all(connection, tables=[store_version])
+                    migration(connection)
+                    connection.execute(store_version.delete())
+                    connection.execute(store_version.insert().values(version=number))
+
+    def _keep_copy(self, version: int) -> None:
+        """Copy the file before it is changed; Postgres has backups of its own."""
+        if self.file is None:
+            return
+        copy = self.file.with_name(f"{self.file.name}.schema-{version}")
+        if copy.exists():
+            return
+        growing = copy.with_name(f"{copy.name}.{os.getpid()}")
+        try:
+            _make_private(growing)
+            with (
+                contextlib.closing(sqlite3.connect(self.file)) as source,
+                contextlib.closing(sqlite3.connect(growing)) as target,
+            ):
+                source.backup(target)
+            growing.replace(copy)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"{self.file} cannot be copied before it is brought up to date: {error}", hint=_hint(str(error))
+            ) from error
+        finally:
+            growing.unlink(missing_ok=True)
+
+    def _refuse_what_is_not_ours(self, connection: sa.Connection) -> None:
+        """A file that has tables belongs to another program; a Postgres database may be shared, but not our names."""
+        tables = set(sa.inspect(connection).get_table_names())
+        if self.file is None:
+            tables &= set(metadata.tables)
+        if tables:
+            raise StoreError(f"{self.name} holds something else", hint="Name another store.")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the database's errors into one sentence with a remedy."""
+        try:
+            yield
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+            said = str(getattr(error, "orig", error)).splitlines()[0]
+            if "locked" in said or isinstance(error, sa.exc.TimeoutError):
+                raise StoreBusyError(f"{self.name}: {said}") from error
+            raise StoreError(f"{self.name}: {said}", hint=_hint(said)) from error
+
+
+_HINTS = (
+    ("readonly", "Make the file and its folder writable, or name another store."),
+    ("unable to open", "Make the folder writable, or name another store."),
+    ("disk is full", "Free some space on the disk; what was kept before is safe."),
+    ("No space", "Free some space on the disk; what was kept before is safe."),
+    ("disk I/O", "Check the disk; what was kept before is safe."),
+    ("not a database", "The file is damaged or something else: move it away, or name another store."),
+    ("malformed", "The file is damaged: move it away and restore a copy."),
+    ("connection", "Start the database server, or name another store."),
+)
+
+
+def _hint(said: str) -> str:
+    return next((hint for sign, hint in _HINTS if sign in said), "Check the database, or name another store.")
+
+
+def _parse_url(text: str) -> sa.URL:
+    """Return a Postgres URL; the errors never repeat the text, since it may hold a password."""
+    try:
+        url = sa.make_url(text)
+        backend = url.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StoreError(
+            "the store's URL is malformed", hint="One looks so: postgresql://user@host/database"
+        ) from error
+    if backend not in ("postgresql", "postgres"):
+        raise StoreError(f"a store is a SQLite file or Postgres, not {backend}", hint="Name a file by its path.")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _make_private(file: Path) -> None:
+    """Make the folder (0700) and the file (0600), so that nobody else reads along."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            if os.fstat(descriptor).st_mode & 0o077 and os.fstat(descriptor).st_uid == os.getuid():
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(
+            f"{file} cannot be written: {error.strerror}", hint="Make the folder writable, or name another store."
+        ) from error
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
+    for pragma in (
+        f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Take the write lock at once: a transaction that reads first and writes later can fail where waiting would do."""
+    reads_only = connection.get_execution_options().get("reads_only")
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+def _read_version(connection: sa.Connection) -> int:
+    if not sa.inspect(connection).has_table(store_version.name):
+        return 0
+    return int(connection.execute(sa.select(sa.func.max(store_version.c.version))).scalar() or 0)
