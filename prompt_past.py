@@ -61,6 +61,8 @@ class Past:
         text: as people read it.
         token_ids: never handed out, only copied.
         opening: what the template writes before the first turn, marked: system message, tools.
+        num_question_pieces: how many control tokens a question at the end of a prompt comes with; escaping sees to it
+            that this does not depend on what it says.
         uses_tools: there are tool calls or results among the messages.
     """
 
@@ -69,6 +71,7 @@ class Past:
     text: str
     token_ids: list[int]
     opening: str
+    num_question_pieces: int
     uses_tools: bool
 
     def begins(self, messages: Sequence[Mapping[str, Any]]) -> bool:
@@ -168,6 +171,7 @@ def _renders_in_parts(request: Request, messages: Sequence[dict[str, Any]]) -> b
     opened = opening(request, head)
     if opened is None:
         return False
+    num_pieces: set[int] = set()
     try:
         whole = request.render(shielded)
         for question in question_positions(shielded, len(shielded)):
@@ -175,8 +179,9 @@ def _renders_in_parts(request: Request, messages: Sequence[dict[str, Any]]) -> b
                 continue
             fresh = request.render(shielded[: question + 1])
             newest = render_tail(request, head, opened, shielded[question : question + 1])
+            num_pieces.add(0 if newest is None else newest.count(MARK))
             tail = render_tail(request, head, opened, shielded[question:])
-            if newest is None or tail is None or not fresh.endswith(newest):
+            if newest is None or tail is None or not fresh.endswith(newest) or len(num_pieces) > 1:
                 return False
             if fresh[: len(fresh) - len(newest)] + tail != whole:
                 return False

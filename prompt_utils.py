@@ -18,7 +18,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,6 @@ from prompt_past import (
     PastStore,
     Request,
     opening,
-    question_positions,
     render_tail,
     renders_in_parts,
     snapshot,
@@ -122,6 +121,7 @@ class PromptBuilder:
         self._pasts = PastStore(max_cache_bytes // 2)
         self._num_continued = 0
         self.chat_template = self._template_for(None).source
+        self._pasts.appends(self._request(None, True, {}), with_tools=False)  # tried out now, not with the first prompt
         turn_end = find_turn_end(self._template_for(None))
         self.stop_token_ids = find_stop_token_ids(tokenizer, generation_config)
         if turn_end is not None and turn_end not in self.stop_token_ids:
@@ -334,22 +334,29 @@ class PromptBuilder:
         rendered = request.render(shielded)
         pieces = self._encode(rendered, answers)
         if len(messages) >= MIN_MESSAGES_WITH_PAST and not self._encoder.strips_left:
-            head = shielded[:1] if shielded[0]["role"] == "system" else []
-            opened = self._opening(request, messages, head)
-            if opened is not None:
-                begun = Past([], {}, "", [], opened, False)
-                self._settle(request, begun, messages, shielded, rendered, pieces)
+            begun = self._begin(request, messages, shielded, rendered)
+            if begun is not None:
+                self._settle(request, begun, messages, pieces)
         return _joined(pieces)
 
-    def _opening(
-        self, request: Request, messages: Sequence[Mapping[str, Any]], head: Sequence[Mapping[str, Any]]
-    ) -> str | None:
-        """Return what the template writes before the first turn, if this conversation can be built from parts."""
-        if not renders_in_parts(messages[len(head) :]):
+    def _begin(
+        self,
+        request: Request,
+        messages: Sequence[Mapping[str, Any]],
+        shielded: Sequence[Mapping[str, Any]],
+        rendered: str,
+    ) -> Past | None:
+        """Return an empty past for a conversation that can be built in parts: tell how its prompt begins and ends."""
+        head = shielded[:1] if shielded[0]["role"] == "system" else []
+        if messages[-1]["role"] != "user" or not renders_in_parts(messages[len(head) :]):
             return None
         if not self._pasts.appends(request, with_tools=uses_tools(messages)):
             return None
-        return opening(request, head)
+        opened = opening(request, head)
+        question = None if opened is None else render_tail(request, head, opened, shielded[-1:])
+        if opened is None or question is None or not rendered.endswith(question):
+            return None
+        return Past([], {}, "", [], opened, question.count(MARK), False)
 
     def _build_on_past(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt | None:
         """Build from what is remembered of this conversation; None if nothing is, or it cannot be done."""
@@ -371,50 +378,35 @@ class PromptBuilder:
         if self._num_continued % CHECK_EVERY == 0 and prompt != (whole := self._build_whole(request, messages)):
             self._pasts.distrust(request)
             return whole
-        self._settle(request, past, messages, tail, rendered, pieces)
+        self._settle(request, past, messages, pieces)
         return prompt
 
     def _head(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [request.template.shield.message(messages[0], 0)] if messages[0]["role"] == "system" else []
 
     def _settle(
-        self,
-        request: Request,
-        past: Past,
-        messages: Sequence[Mapping[str, Any]],
-        tail: Sequence[Mapping[str, Any]],
-        rendered: str,
-        pieces: Sequence[EncodedPiece],
+        self, request: Request, past: Past, messages: Sequence[Mapping[str, Any]], pieces: Sequence[EncodedPiece]
     ) -> None:
-        """Remember what now stands before the newest question.
+        """Remember what now stands before the newest question, if that is the last message.
 
         Args:
             past: what was remembered before.
-            messages: the conversation.
-            tail: its messages after ``past``, shielded.
-            rendered: the tail as it stands in the prompt; ``pieces``: the same, encoded.
+            pieces: what the prompt has behind it.
         """
-        first = len(past.messages)
-        newest = question_positions(messages, 1)
-        if not newest or newest[0] <= first or not rendered:
+        first, newest = len(past.messages), len(messages) - 1
+        if messages[newest]["role"] != "user" or newest <= first or len(pieces) <= past.num_question_pieces:
             return
-        question = render_tail(request, self._head(request, messages), past.opening, tail[newest[0] - first :])
-        if question is None or not rendered.endswith(question):
-            return
-        settled = _joined(pieces[: len(pieces) - question.count(MARK)])
-        copies, exact = snapshot(messages[first : newest[0]])
-        self._pasts.put(
-            request,
-            Past(
-                past.messages + copies,
-                past.exact | {first + i: spelled for i, spelled in exact.items()},
-                past.text + settled.text,
-                past.token_ids + settled.token_ids,
-                past.opening,
-                past.uses_tools or uses_tools(copies),
-            ),
-            instead_of=past if first else None,
+        settled = _joined(pieces[: -past.num_question_pieces])
+        copies, exact = snapshot(messages[first:newest])
+        grown = replace(
+            past,
+            messages=past.messages + copies,
+            exact=past.exact | {first + i: spelled for i, spelled in exact.items()},
+            text=past.text + settled.text,
+            token_ids=past.token_ids + settled.token_ids,
+            uses_tools=past.uses_tools or uses_tools(copies),
         )
+        self._pasts.put(request, grown, instead_of=past if first else None)
 
 
 def _joined(pieces: Sequence[EncodedPiece]) -> Prompt:
