@@ -190,7 +190,11 @@ def describe(error: ChatError) -> str:
 
 def to_dict(error: ChatError) -> dict[str, Any]:
     """Return an error as plain data, to be sent to another process; :func:`from_dict` makes it an error again."""
-    return {"type": type(error).__name__, "message": str(error), "hint": error.hint, "facts": dict(vars(error))}
+    return {"type": type(error).__name__, "message": str(error), "hint": error.hint, "facts": _facts(error)}
+
+
+def _facts(error: ChatError) -> dict[str, Any]:
+    return {name: value for name, value in vars(error).items() if name != "hint"}
 
 
 def from_dict(data: Mapping[str, Any]) -> ChatError:

@@ -85,6 +85,28 @@ def run_ask(options: argparse.Namespace) -> int:
         backend.close()
 
 
+def run_batch(options: argparse.Namespace) -> int:
+    """Answer a file of conversations."""
+    from chat import batch
+
+    settings = read_settings(options)
+    backend = make_backend(settings)
+    try:
+        result = batch.run_batch(
+            backend, options.input, options.output, options=reply_options(settings), limit=options.limit
+        )
+    finally:
+        backend.close()
+    print(
+        f"{result.num_done} answered, {result.num_failed} failed, {result.num_before} before: {options.output}",
+        file=sys.stderr,
+    )
+    if result.interrupted:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
 def run_conversations(options: argparse.Namespace) -> int:
     """List, show, search, export, import or delete conversations."""
     from chat import manage
@@ -171,6 +193,12 @@ def build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     add_chat_options(add("chat", run_chat, "talk with the model in the terminal"))
     add_ask_options(add("ask", run_ask, "answer one question; the answer alone goes to standard output"))
+    batch = add("batch", run_batch, "answer a file of conversations")
+    batch.add_argument("input", type=Path, help='JSON lines: {"messages": [...]}, or OpenAI\'s batch format')
+    batch.add_argument("output", type=Path, help="where replies go; run again, and it goes on where it stopped")
+    batch.add_argument("--limit", type=int, help="answer at most so many lines in this run")
+    add_engine_options(batch)
+    add_reply_options(batch)
     add_conversations_options(add("conversations", run_conversations, "list, search and keep conversations"))
     config = add("config", run_config, "show the settings and where each comes from")
     config.add_argument("action", nargs="?", choices=["show"], default="show")

@@ -8,28 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 import vllm_deploy
 from chat.backend import stop_hosts
+from tests.program import GREEDY, PROGRAM, ROOT, run
 
-ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = [sys.executable, str(ROOT / "vllm_deploy.py")]
-GREEDY = ["--temperature", "0", "--no-think"]
 HEAVY = {"torch", "transformers", "vllm"}
-
-
-def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    options = {
-        "capture_output": True,
-        "text": True,
-        "timeout": 300,
-        "check": False,
-        "stdin": subprocess.DEVNULL,
-    } | options
-    return subprocess.run([*PROGRAM, *arguments], **options)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,118 @@
+"""Batch files through the real program: what is written, and what a second run does after anything ended the first."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from chat.backend import stop_hosts
+from tests.program import GREEDY, PROGRAM, run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_host_is_left():
+    yield
+    stop_hosts()
+
+
+@pytest.fixture
+def files(tmp_path):
+    return tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+
+
+def conversation(text):
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+def write_lines(path, lines):
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_line_is_answered_in_its_own_format_and_errors_have_their_place(files):
+    source, target = files
+    body = conversation("你好") | {"model": "demo"}
+    lines = [
+        conversation("Hello!"),
+        "this is not JSON",
+        {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": body},
+        {"messages": [{"role": "robot", "content": "x"}], "id": "bad-role"},
+        conversation("Hello!") | {"temprature": 1},
+    ]
+    write_lines(source, lines)
+    result = run("batch", str(source), str(target), *GREEDY)
+    assert result.returncode == 0, result.stderr
+    assert "2 answered, 3 failed, 0 before" in result.stderr
+    records = {record["id"]: record for record in read_lines(target)}
+    assert records["line-1"]["text"].startswith("Hello!")
+    assert records["line-1"]["finish_reason"] == "stop"
+    assert records["line-2"]["error"]["type"] == "InvalidMessageError"
+    assert records["batch-x"]["custom_id"] == "x"
+    answer = records["batch-x"]["response"]["body"]["choices"][0]["message"]
+    assert answer["role"] == "assistant"
+    assert answer["content"].startswith("你好")
+    assert "你好" in target.read_text()  # as it is, not escaped
+    assert "robot" in records["bad-role"]["error"]["message"]
+    assert records["line-5"]["error"]["hint"] == "Did you mean temperature?"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_second_run_goes_on_where_the_first_was_ended(files, how):
+    source, target = files
+    write_lines(source, [conversation(f"Count from {number} to 100.") for number in range(60)])
+    command = ["batch", str(source), str(target), "--max-tokens", "40", *GREEDY]
+    process = subprocess.Popen([*PROGRAM, *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline_s = time.monotonic() + 120
+    while not (target.exists() and target.read_text().count("\n") >= 3) and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert b"Traceback" not in errors
+    num_before = target.read_text().count("\n")
+    assert num_before >= 3
+    if how is signal.SIGINT and process.returncode:  # it may have been faster than the signal
+        assert process.returncode == 130
+        assert b"the same command goes on" in errors
+    with target.open("a") as torn:
+        torn.write('{"id": "line-6')
+    result = run(*command)
+    assert f"{num_before} before" in result.stderr
+    ids = [record["id"] for record in read_lines(target)]
+    assert sorted(ids) == sorted(f"line-{number}" for number in range(1, 61))
+
+
+def test_limit_answers_so_many_and_a_later_run_the_rest(files):
+    source, target = files
+    write_lines(source, [conversation("Hello!")] * 3)
+    run("batch", str(source), str(target), "--limit", "2", *GREEDY)
+    assert len(read_lines(target)) == 2
+    assert "1 answered, 0 failed, 2 before" in run("batch", str(source), str(target), *GREEDY).stderr
+
+
+@pytest.mark.parametrize(
+    ("source_text", "target_text", "message"),
+    [
+        (None, None, "cannot be read"),
+        ('{"id": "a", "messages": []}\n{"id": "a", "messages": []}\n', None, "the id a occurs twice"),
+        ('{"messages": []}\n', "precious notes\n", "holds no replies of a batch"),
+        ('{"messages": []}\n', "precious notes", "holds no replies of a batch"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named_and_left_alone(files, source_text, target_text, message):
+    source, target = files
+    if source_text is not None:
+        source.write_text(source_text)
+    if target_text is not None:
+        target.write_text(target_text)
+    result = run("batch", str(source), str(target))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert target_text is None or target.read_text() == target_text
