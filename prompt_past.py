@@ -59,7 +59,8 @@ class Past:
         messages: copies, so that a caller who changes its own is noticed.
         exact: what equality does not tell apart (1 and True), spelled out, by position of the message.
         text: as people read it.
-        token_ids: never handed out, only copied.
+        token_ids: never handed out, only copied. The first ``num_tokens`` count: a longer past of the same conversation
+            grows in the same list, because to copy all ids at every turn would cost more than anything else.
         opening: what the template writes before the first turn, marked: system message, tools.
         num_question_pieces: how many control tokens a question at the end of a prompt comes with; escaping sees to it
             that this does not depend on what it says.
@@ -70,6 +71,7 @@ class Past:
     exact: dict[int, str]
     text: str
     token_ids: list[int]
+    num_tokens: int
     opening: str
     num_question_pieces: int
     uses_tools: bool
@@ -82,7 +84,7 @@ class Past:
 
     @property
     def num_bytes(self) -> int:
-        return 40 * len(self.token_ids) + 6 * len(self.text) + 300 * len(self.messages)
+        return 40 * self.num_tokens + 6 * len(self.text) + 300 * len(self.messages)
 
 
 def snapshot(messages: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[int, str]]:
@@ -226,6 +228,14 @@ class PastStore:
             self._num_bytes += past.num_bytes
             while self._num_bytes > self._max_bytes:
                 self._drop(next(iter(self._pasts)))
+
+    def grown_ids(self, past: Past, token_ids: Sequence[int]) -> list[int]:
+        """Return a list that begins with a past's ids and these."""
+        with self._lock:
+            if len(past.token_ids) == past.num_tokens:
+                past.token_ids.extend(token_ids)
+                return past.token_ids
+        return [*past.token_ids[: past.num_tokens], *token_ids]
 
     def _drop(self, key: Any) -> None:
         past = self._pasts.pop(key, None)

@@ -356,7 +356,7 @@ class PromptBuilder:
         question = None if opened is None else render_tail(request, head, opened, shielded[-1:])
         if opened is None or question is None or not rendered.endswith(question):
             return None
-        return Past([], {}, "", [], opened, question.count(MARK), False)
+        return Past([], {}, "", [], 0, opened, question.count(MARK), False)
 
     def _build_on_past(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt | None:
         """Build from what is remembered of this conversation; None if nothing is, or it cannot be done."""
@@ -373,7 +373,9 @@ class PromptBuilder:
             return None
         pieces = self._encode(rendered, answers)
         tail_prompt = _joined(pieces)
-        prompt = Prompt(past.text + tail_prompt.text, past.token_ids + tail_prompt.token_ids)
+        token_ids = past.token_ids[: past.num_tokens]
+        token_ids += tail_prompt.token_ids
+        prompt = Prompt(past.text + tail_prompt.text, token_ids)
         self._num_continued += 1
         if self._num_continued % CHECK_EVERY == 0 and prompt != (whole := self._build_whole(request, messages)):
             self._pasts.distrust(request)
@@ -403,7 +405,8 @@ class PromptBuilder:
             messages=past.messages + copies,
             exact=past.exact | {first + i: spelled for i, spelled in exact.items()},
             text=past.text + settled.text,
-            token_ids=past.token_ids + settled.token_ids,
+            token_ids=self._pasts.grown_ids(past, settled.token_ids),
+            num_tokens=past.num_tokens + len(settled.token_ids),
             uses_tools=past.uses_tools or uses_tools(copies),
         )
         self._pasts.put(request, grown, instead_of=past if first else None)
