@@ -4,8 +4,10 @@ The engine receives token ids, never text. They are made in three steps: *shield
 model's own chat template, *encode* the pieces between the control tokens that the template put there. No text in any
 field of any message can become a control token. docs/prompts.md tells it with pictures.
 
->>> PromptBuilder.from_pretrained("demo_model/model")  # doctest: +SKIP
->>> builder.build([{"role": "user", "content": "Hello"}]).token_ids  # doctest: +SKIP
+::
+
+    builder = PromptBuilder.from_pretrained("demo_model/model")
+    builder.build([{"role": "user", "content": "Hello"}]).token_ids
 
 Imports no torch, no transformers and no vllm; transformers' Jinja renderer is loaded with the first builder.
 """

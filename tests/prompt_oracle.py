@@ -22,7 +22,7 @@ from tokenizers import normalizers
 from prompt_encoding import ControlToken, PromptTokenizer
 from prompt_utils import NATIVE_CHATML, Prompt, PromptBuilder
 
-GOLDEN = Path(os.environ.get("GOLDEN_PROMPTS", "no folder"))
+GOLDEN = Path(os.environ.get("GOLDEN_PROMPTS") or "no folder")
 ROOT = Path(__file__).resolve().parent.parent
 LOOK_ALIKES = str.maketrans("<>|_/｜▁", "‹›¦‗⁄¬—")
 MARKUP = re.compile(r"</?[a-z_]+>")
