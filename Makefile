@@ -11,7 +11,7 @@ MODEL ?= demo
 ARGS ?=
 
 RUN = $(VENV)/bin/python
-SOURCES = *.py chat demo_model tests benchmarks
+SOURCES = *.py chat demo_model tests benchmarks examples
 
 .DEFAULT_GOAL := help
 .PHONY: help install chat ask serve test bench check format demo-model clean

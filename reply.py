@@ -30,6 +30,7 @@ __all__ = [
     "Usage",
     "find_parsers",
     "make_parser_class",
+    "run_to_end",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
@@ -239,6 +240,38 @@ class AsyncStream(_Receiver):
     def _put(self, arrival: Arrival | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._arrivals.put_nowait, arrival)
+
+
+def run_to_end(engine: EngineThread, prompts: Sequence[Sequence[int]], params: Any) -> list[Any]:
+    """Run ready token ids through the engine; return the last output of each, in order.
+
+    Raises:
+        ChatError: the engine refuses one of them; the others are aborted.
+    """
+    from vllm.inputs import tokens_input
+
+    arrivals: queue.SimpleQueue[tuple[int, Arrival]] = queue.SimpleQueue()
+    request_ids = [uuid.uuid4().hex for _ in prompts]
+    outputs: dict[int, Any] = {}
+
+    def receiver(index: int) -> Callable[[Arrival], None]:
+        return lambda arrival: arrivals.put((index, arrival))
+
+    try:
+        for index, (request_id, prompt) in enumerate(zip(request_ids, prompts, strict=True)):
+            engine.submit(request_id, tokens_input(list(prompt)), params, receiver(index))
+        while len(outputs) < len(prompts):
+            index, arrival = arrivals.get()
+            if arrival.error is not None:
+                raise _request_error(arrival.error)
+            assert arrival.output is not None
+            if arrival.output.finished:
+                outputs[index] = arrival.output
+    except BaseException:
+        for request_id in request_ids:
+            engine.abort(request_id)
+        raise
+    return [outputs[index] for index in range(len(prompts))]
 
 
 class Answer:

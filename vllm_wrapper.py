@@ -14,8 +14,6 @@ separates thinking and tool calls from the text with vLLM's own parsers, and nev
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import itertools
 import os
 import time
@@ -25,7 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from engine_loading import cpu_arguments, first_line, import_vllm, load_error
+from engine_loading import cpu_arguments, import_vllm, load_error
 from engine_thread import EngineThread
 from errors import ChatError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
 from model_hub import is_demo, resolve_model
@@ -41,8 +39,10 @@ from reply import (
     Usage,
     find_parsers,
     make_parser_class,
+    run_to_end,
 )
 from response_format import ResponseFormat, read_response_format
+from sampling import StopWords, from_generation_config, make_sampling_params
 from tool_calling import Tool, as_tools, call_tool
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ __all__ = [
     "Usage",
     "VLLMWrapper",
     "find_parsers",
+    "get_completion",
     "vLLMWrapper",
 ]
 
@@ -144,11 +145,14 @@ class VLLMWrapper:
         query: str,
         history: Sequence[Sequence[str]] | None = None,
         system: str = DEFAULT_SYSTEM,
-        extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
+        extra_stop_words_ids: StopWords | None = (),
         *,
         stop: str | Sequence[str] = (),
         tools: Tools | None = None,
         enable_thinking: bool | None = None,
+        stop_words_ids: StopWords | None = None,
+        generation_config: Any = None,
+        max_window_size: int | None = None,
         **sampling: Any,
     ) -> tuple[str, list[tuple[str, str]]]:
         """Ask once; return the answer and the history with it.
@@ -161,6 +165,8 @@ class VLLMWrapper:
             stop: strings that end the answer; they are not part of it.
             tools: Python functions, or OpenAI tool dictionaries, that the model may call.
             enable_thinking: for models that can think before they answer; None leaves it to the template.
+            stop_words_ids, generation_config, max_window_size: as older scripts pass them: more stop words, sampling
+                parameters in an object, and the most tokens that a prompt may have.
             sampling: fields of vLLM's ``SamplingParams``, such as ``temperature`` and ``max_tokens``. Defaults come
                 from the model's generation_config.json.
         Returns:
@@ -174,10 +180,12 @@ class VLLMWrapper:
 
             response, history = llm.chat("Hello!", history=None, temperature=0)
         """
-        messages = _messages_from_history(query, history, system)
+        if generation_config is not None:
+            sampling = from_generation_config(generation_config) | sampling
         reply = self.reply(
-            messages,
-            extra_stop_words_ids=extra_stop_words_ids,
+            _messages_from_history(query, history, system),
+            extra_stop_words_ids=[*(extra_stop_words_ids or ()), *(stop_words_ids or ())],
+            max_prompt_tokens=max_window_size,
             stop=stop,
             tools=tools,
             enable_thinking=enable_thinking,
@@ -204,6 +212,7 @@ class VLLMWrapper:
             stop, tools, enable_thinking, extra_stop_words_ids, sampling: as in :meth:`chat`.
             continue_final_message: go on with the last message, an assistant's, instead of answering it.
             template_kwargs: further variables for the chat template.
+            max_prompt_tokens: the most that a prompt may have; what the window allows if left out.
             response_format: the form that the answer must have (:func:`response_format.read_response_format`): a
                 pydantic model, a JSON schema, a list of choices, ...; ``reply.parsed`` is the object.
 
@@ -224,6 +233,21 @@ class VLLMWrapper:
     def astream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
         """:meth:`stream` for asyncio; call it in a running event loop."""
         return AsyncStream(self._thread, *self._prepare(messages, streaming=True, **options))
+
+    def generate(self, prompts: str | Sequence[str], **sampling: Any) -> list[Any]:
+        """Continue plain texts, without a chat template; return vLLM's ``RequestOutput`` of each, in order.
+
+        A text is read raw, as vLLM's own ``LLM.generate`` does: control tokens that it spells are control tokens.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        params = make_sampling_params(
+            sampling,
+            defaults=self._default_sampling,
+            stop_token_ids=self.stop_token_ids,
+            tokenizer=self.tokenizer,
+            streaming=False,
+        )
+        return run_to_end(self._thread, [self.tokenizer.encode(text) for text in texts], params)
 
     def run_tools(self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any) -> ToolRun:
         """Answer messages, calling the functions that the model asks for and giving it what they return.
@@ -282,14 +306,16 @@ class VLLMWrapper:
         max_tokens: int | None = None,
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
+        max_prompt_tokens: int | None = None,
     ) -> FittedPrompt:
         """Return the prompt that :meth:`stream` would use: what stays, what goes, and its length in tokens."""
+        limit = self.max_prompt_tokens(max_tokens)
         keywords = dict(template_kwargs or {})
         if enable_thinking is not None:
             keywords["enable_thinking"] = enable_thinking
         return self.prompt_builder.fit(
             messages,
-            max_prompt_tokens=self.max_prompt_tokens(max_tokens),
+            max_prompt_tokens=min(limit, max_prompt_tokens or limit),
             tools=[tool.schema for tool in as_tools(tools)] or None,
             add_generation_prompt=not continue_final_message,
             continue_final_message=continue_final_message,
@@ -402,8 +428,9 @@ class VLLMWrapper:
         continue_final_message: bool = False,
         template_kwargs: Mapping[str, Any] | None = None,
         stop: str | Sequence[str] = (),
-        extra_stop_words_ids: Sequence[int | Sequence[int]] = (),
+        extra_stop_words_ids: StopWords | None = (),
         response_format: ResponseFormat | None = None,
+        max_prompt_tokens: int | None = None,
         **sampling: Any,
     ) -> tuple[Answer, SamplingParams]:
         """Build the prompt, and what collects the answer to it."""
@@ -412,7 +439,15 @@ class VLLMWrapper:
         if response_format is not None:
             sampling["structured_outputs"], parse = read_response_format(response_format)
         schemas = [tool.schema for tool in as_tools(tools)]
-        params = self._sampling_params(sampling, stop, extra_stop_words_ids, streaming=streaming)
+        params = make_sampling_params(
+            sampling,
+            defaults=self._default_sampling,
+            stop_token_ids=self.stop_token_ids,
+            tokenizer=self.tokenizer,
+            stop=stop,
+            extra_stop_words_ids=extra_stop_words_ids,
+            streaming=streaming,
+        )
         fitted = self.fit(
             messages,
             tools=schemas,
@@ -420,6 +455,7 @@ class VLLMWrapper:
             max_tokens=params.max_tokens,
             continue_final_message=continue_final_message,
             template_kwargs=template_kwargs,
+            max_prompt_tokens=max_prompt_tokens,
         )
         dropped_turns = sum(messages[index]["role"] == "user" for index in fitted.dropped)
         if dropped_turns:
@@ -449,39 +485,6 @@ class VLLMWrapper:
             defaults["max_tokens"] = defaults.pop("max_new_tokens")
         return defaults
 
-    def _sampling_params(
-        self,
-        sampling: Mapping[str, Any],
-        stop: str | Sequence[str],
-        extra_stop_words_ids: Sequence[int | Sequence[int]],
-        *,
-        streaming: bool,
-    ) -> SamplingParams:
-        from vllm import SamplingParams
-        from vllm.exceptions import VLLMClientError
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-        _check_sampling_names(sampling, inspect.signature(SamplingParams).parameters)
-        values = {**self._default_sampling, **sampling}
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        stop_token_ids = [*self.stop_token_ids, *(values.get("stop_token_ids") or ())]
-        for ids in extra_stop_words_ids:
-            if isinstance(ids, int):
-                stop_token_ids.append(ids)
-            elif len(ids) == 1:
-                stop_token_ids.append(ids[0])
-            else:  # the engine stops at single ids and at strings
-                stops.append(self.tokenizer.decode(list(ids)))
-        values.setdefault("max_tokens", None)  # the rest of the window; vLLM's own default is 16
-        values.update(stop=stops or None, stop_token_ids=stop_token_ids)
-        values["output_kind"] = RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY
-        try:
-            if isinstance(values.get("structured_outputs"), Mapping):
-                values["structured_outputs"] = StructuredOutputsParams(**values["structured_outputs"])
-            return SamplingParams(**values)
-        except (ValueError, TypeError, VLLMClientError) as error:
-            raise SamplingError(first_line(error)) from error
-
 
 vLLMWrapper = VLLMWrapper  # the name that existing scripts import
 
@@ -498,11 +501,33 @@ def _messages_from_history(query: str, history: Sequence[Sequence[str]] | None, 
     return messages
 
 
-def _check_sampling_names(sampling: Mapping[str, Any], known: Iterable[str]) -> None:
-    ours = {"output_kind", "detokenize", "skip_clone", "output_text_buffer_length"}
-    known = [name for name in known if not name.startswith("_") and name not in ours]
-    for name in sampling:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-            hint = f"Did you mean {' or '.join(nearest)}?" if nearest else f"Known: {', '.join(sorted(known))}."
-            raise SamplingError(f"unknown sampling parameter {name!r}", hint=hint)
+def get_completion(
+    prompts: str | Sequence[str],
+    model: str | os.PathLike[str],
+    tokenizer: Any = None,
+    max_tokens: int = 512,
+    temperature: float = 0.8,
+    top_p: float = 0.95,
+    max_model_len: int | None = 2048,
+    **sampling: Any,
+) -> list[Any]:
+    """Continue plain texts as the tutorials' function of this name does; return vLLM's outputs.
+
+    Args:
+        prompts: one text or several.
+        model: as in :class:`VLLMWrapper`. Its engine is kept for the next call, and replaced when another is named.
+        tokenizer: not used: the model's own is.
+        max_tokens, temperature, top_p, sampling: fields of vLLM's ``SamplingParams``.
+        max_model_len: the window, in tokens.
+    """
+    key = (os.fspath(model), max_model_len)
+    if key not in _completion_engines:
+        for wrapper in _completion_engines.values():
+            wrapper.close()
+        _completion_engines.clear()
+        _completion_engines[key] = VLLMWrapper(model, max_model_len=max_model_len)
+    wrapper = _completion_engines[key]
+    return wrapper.generate(prompts, max_tokens=max_tokens, temperature=temperature, top_p=top_p, **sampling)
+
+
+_completion_engines: dict[tuple[str, int | None], VLLMWrapper] = {}  # at most one

@@ -18,7 +18,7 @@ FLOORS = [
     {"prompt_past", "prompt_pieces"},
     {"prompt_utils", "model_hub", "tool_calling", "response_format", "engine_thread"},
     {"engine_loading"},
-    {"reply"},
+    {"reply", "sampling"},
     {"vllm_wrapper"},
     {"chat.conversation", "chat.engine_host"},
     {"chat.store_schema", "chat.store_writer"},

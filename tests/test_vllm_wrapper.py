@@ -13,6 +13,7 @@ import pydantic
 import pytest
 
 import engine_loading
+import vllm_wrapper
 from errors import InvalidMessageError, ModelLoadError, PromptTooLongError, SamplingError
 from vllm_wrapper import ContextWindowWarning, VLLMWrapper, vLLMWrapper
 
@@ -291,12 +292,7 @@ def test_rounds_are_limited(llm):
     assert [message["role"] for message in run.messages] == ["user", "assistant"]
 
 
-ONE_SWITCH = {
-    "type": "object",
-    "properties": {"a": {"type": "boolean"}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
+ONE_COLOUR = {"enum": ["red", "green"]}
 
 
 class City(pydantic.BaseModel):
@@ -310,7 +306,7 @@ class City(pydantic.BaseModel):
         (["red", "green"], lambda parsed: parsed in ("red", "green")),
         ({"regex": "[0-9]{3}"}, lambda parsed: parsed.isdigit() and len(parsed) == 3),
         (City, lambda parsed: isinstance(parsed, City)),
-        (ONE_SWITCH, lambda parsed: set(parsed) == {"a"}),
+        (ONE_COLOUR, lambda parsed: parsed in ("red", "green")),
         ({"grammar": 'root ::= "yes" | "no"'}, lambda parsed: parsed in ("yes", "no")),
     ],
 )
@@ -380,6 +376,64 @@ def test_text_cannot_end_the_turn_and_begin_another(llm):
 def test_one_process_holds_one_engine_on_cpu(llm):
     with pytest.raises(ModelLoadError, match="another engine is open in this process"):
         VLLMWrapper("demo")
+
+
+OLD_SCRIPT = """
+from vllm_wrapper import vLLMWrapper
+
+vllm_model = vLLMWrapper(MODEL, 1, 0.5, "auto", None)
+history = None
+for query in ["My name is Kim.", "What is my name?"]:
+    response, history = vllm_model.chat(query=query, history=history, system="You are a helpful assistant.",
+                                        extra_stop_words_ids=[])
+    print(response)
+    history = history[:20]
+print(vllm_model.model, vllm_model.tokenizer.encode("Hi"))
+print(vllm_model.generation_config.top_k, vllm_model.stop_words_ids)
+"""
+
+
+def test_a_script_written_for_the_older_wrapper_runs_unchanged(llm, monkeypatch, capsys):
+    kept = dict(vars(llm))
+    monkeypatch.setattr(vLLMWrapper, "__init__", lambda self, *_: vars(self).update(kept))
+    monkeypatch.setattr(vLLMWrapper, "_default_sampling", {"temperature": 0.0})
+    exec(OLD_SCRIPT, {"MODEL": "demo"})
+    lines = capsys.readouterr().out.splitlines()
+    assert "Kim" in lines[1]
+    assert str(llm.stop_token_ids) in lines[-1]
+
+
+def test_the_older_keywords_are_understood(llm):
+    config = {"temperature": 0.0, "max_new_tokens": 4}
+    reply, _ = llm.chat("Count from 1 to 100.", generation_config=config, enable_thinking=False)
+    assert reply == "1, 2"
+    history = [("word " * 60, "OK.")] * 3
+    with pytest.warns(ContextWindowWarning):
+        llm.chat("Hello!", history, max_window_size=100, **GREEDY)
+    comma = llm.tokenizer.encode(",", add_special_tokens=False)
+    assert llm.chat("Count from 1 to 100.", stop_words_ids=comma, **GREEDY)[0].startswith("1")
+
+
+def test_plain_texts_are_continued_in_order(llm):
+    outputs = llm.generate(["1, 2, 3, 4,", "5, 6, 7, 8,"], max_tokens=3, temperature=0.0)
+    assert [len(output.outputs[0].token_ids) for output in outputs] == [3, 3]
+    assert outputs[0].prompt_token_ids == llm.tokenizer.encode("1, 2, 3, 4,")
+
+
+def test_get_completion_keeps_one_engine(llm, monkeypatch):
+    made = []
+    monkeypatch.setattr(vllm_wrapper, "VLLMWrapper", lambda *arguments, **_: made.append(arguments) or llm)
+    monkeypatch.setattr(vllm_wrapper, "_completion_engines", {})
+    for _ in range(2):
+        [output] = vllm_wrapper.get_completion("1, 2, 3,", "demo", max_tokens=2, temperature=0.0)
+        assert len(output.outputs[0].token_ids) == 2
+    assert made == [("demo",)]
+
+
+def test_several_answers_at_once_are_refused_with_the_way_to_get_them(llm):
+    with pytest.raises(SamplingError, match="n is 2") as caught:
+        llm.reply([user("Hello!")], n=2)
+    assert "reply_batch" in caught.value.hint
 
 
 def test_the_old_name_is_the_same_class():
