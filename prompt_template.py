@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from os.path import commonprefix
 from types import MappingProxyType
 from typing import Any
 
@@ -140,7 +142,25 @@ class Alphabet:
 
 def _any_of(spellings: Iterable[str]) -> re.Pattern[str]:
     """Match any of these, the longest first, as tokenizers do."""
-    return re.compile("|".join(re.escape(text) for text in sorted(set(spellings), key=len, reverse=True)) or r"(?!)")
+    return re.compile(_common_prefixes({text for text in spellings if text}) or r"(?!)")
+
+
+def _common_prefixes(words: set[str]) -> str:
+    """Return a pattern that reads each beginning once: with thousands of words, one by one would be slow.
+
+    >>> _common_prefixes({"<a", "<ab", "<c"})
+    '<(?:a(?:b)?|c)'
+    """
+    parts = []
+    for _, group in groupby(sorted(words - {""}), key=lambda word: word[0]):
+        same = list(group)
+        prefix = commonprefix(same)
+        parts.append(re.escape(prefix) + _common_prefixes({word[len(prefix) :] for word in same}))
+    if not parts:
+        return ""
+    if "" in words:
+        return f"(?:{'|'.join(parts)})?"
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True)
