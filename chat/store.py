@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from chat.conversation import Conversation, Message, make_id
 from chat.store_database import Database
-from chat.store_rows import to_conversation, to_conversation_row, to_message, to_message_row
+from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row
 from chat.store_schema import conversations, message_search, messages, turns_under_way
 from chat.store_search import add_to_index, make_excerpt, matching, remove_from_index
 from chat.store_writer import Writer, is_gone
@@ -270,6 +270,8 @@ class ConversationStore:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _find(self, connection: sa.Connection, conversation_id: str, owner: str) -> Any:
+        if UNSTORABLE.search(conversation_id):
+            raise ConversationNotFoundError(f"there is no conversation {conversation_id!r}")
         chosen = sa.select(conversations).where(conversations.c.owner == owner)
         exact = connection.execute(chosen.where(conversations.c.id == conversation_id)).first()
         if exact is not None:

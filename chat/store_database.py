@@ -42,7 +42,9 @@ class Database:
             options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
         elif "://" in str(where):
             url = _parse_url(str(where))
-            self.name = url.render_as_string(hide_password=True)
+            # Of what follows the question mark only a socket's folder is shown: a password may stand there too.
+            socket = {"host": url.query["host"]} if "host" in url.query else {}
+            self.name = url.set(query=socket).render_as_string(hide_password=True)
             options["pool_pre_ping"] = True
         else:
             self.file = Path(where).expanduser()

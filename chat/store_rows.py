@@ -12,7 +12,7 @@ from typing import Any
 from chat.conversation import Conversation, Message
 from chat.store_schema import conversations
 
-__all__ = ["to_conversation", "to_conversation_row", "to_json", "to_message", "to_message_row"]
+__all__ = ["UNSTORABLE", "to_conversation", "to_conversation_row", "to_json", "to_message", "to_message_row"]
 
 # NUL and halves of surrogate pairs: databases do not take them.
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -20,7 +21,7 @@ def find_binaries() -> Path | None:
     """Return the folder that holds initdb and postgres."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     if on_path := shutil.which("initdb"):
-        folders.insert(0, Path(on_path).parent)
+        folders.insert(0, Path(on_path).resolve().parent)
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
 
 
@@ -57,7 +58,7 @@ def postgres_server(binaries: Path) -> Iterator[str]:
             _wait(binaries, folder, server)
             yield f"postgresql://tester@/{{database}}?host={folder}"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # leave at once; SIGTERM would wait for every client
             try:
                 server.wait(10)
             except subprocess.TimeoutExpired:

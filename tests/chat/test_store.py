@@ -170,7 +170,7 @@ def test_the_beginning_of_an_id_is_enough(store):
     store.save(Conversation(id="abcd" + 20 * "0"))
     store.save(Conversation(id="abce" + 20 * "0"))
     assert store.load("abcd").id == "abcd" + 20 * "0"
-    for wrong in ("abc", "abcf", "", "%%%%", "____"):
+    for wrong in ("abc", "abcf", "", "%%%%", "____", "abcd\0", "abcd\ud800", "'; --"):
         with pytest.raises(ConversationNotFoundError):
             store.load(wrong)
 
@@ -671,6 +671,7 @@ def test_a_store_that_stays_busy_is_told_so(tmp_path, monkeypatch):
     ("url", "words"),
     [
         ("postgresql://me:hunter2@127.0.0.1:1/db", "connect"),
+        ("postgresql://me@/db?host=/nowhere&password=hunter2", "/nowhere"),
         ("mysql://me:hunter2@host/db", "Postgres, not mysql"),
         ("postgresql://me:hunter2@host:port/db", "malformed"),
     ],
