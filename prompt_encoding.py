@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import secrets
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ QWEN1_CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|ext
 # ones leave as it is, so Python's quick check can come first.
 NFC = normalizers.NFC()
 
-UNREACHABLE = "\ue000control-{}\ue000"  # what a control token's vocabulary entry is renamed to
+# What a control token's vocabulary entry is renamed to. Drawn anew in each process: nobody can guess and type it.
+UNREACHABLE = f"\ue000{secrets.token_hex(16)}-{{}}\ue000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class PromptTokenizer:
                 strips_right=bool(entry.get("rstrip")),
             )
             for entry in description.get("added_tokens") or []
-            if entry["content"]
+            if entry["content"] and not _is_white_space(entry)
         ]
         return cls(_encoder_for(description, control_tokens), control_tokens, names)
 
@@ -249,7 +251,7 @@ def _special_token_names(folder: Path) -> dict[str, str]:
 def _encoder_for(description: Mapping[str, Any], control_tokens: Sequence[ControlToken]) -> TextEncoder:
     """Return tiktoken where it gives the model's own ids, the model's own tokenizer where it does not."""
     split = _byte_level_split(description)
-    if split is None:
+    if split is None or any(map(_is_white_space, description.get("added_tokens") or [])):
         return LibraryEncoder(description)
     vocabulary: dict[str, int] = dict(description["model"]["vocab"])
     for token in control_tokens:
@@ -301,6 +303,11 @@ def _tokenizer_for_corpus(description: Mapping[str, Any]) -> Tokenizer:
     return _library_tokenizer(part)
 
 
+def _is_white_space(entry: Mapping[str, Any]) -> bool:
+    """Return whether an added token is no more than a short way to write spaces (GPT-NeoX), so that it is text."""
+    return not entry.get("special") and not entry["content"].strip()
+
+
 def _byte_level_split(description: Mapping[str, Any]) -> str | None:
     """Return the split pattern if this is byte-level BPE as tiktoken knows it, else None."""
     model = description.get("model") or {}
@@ -344,8 +351,14 @@ def _without_control_tokens(description: Mapping[str, Any]) -> dict[str, Any]:
     Added tokens go, so do post-processors (they add a BOS), and where an added token is also an entry of the
     vocabulary, which a Unigram model would find in ordinary text, that entry gets a name that nobody can type.
     """
+    added = description.get("added_tokens") or []
     plain = {**description, "added_tokens": [], "post_processor": None}
-    control = {entry["content"]: entry["id"] for entry in description.get("added_tokens") or []}
+    if any(map(_is_white_space, added)):  # the others keep their places, or the ids would move
+        plain["added_tokens"] = [
+            entry if _is_white_space(entry) else {**entry, "content": UNREACHABLE.format(entry["id"])}
+            for entry in added
+        ]
+    control = {entry["content"] for entry in added if not _is_white_space(entry)}
     model = copy.copy(description["model"])
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, dict):

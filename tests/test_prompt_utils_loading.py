@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,21 @@ def test_vocabulary_that_tiktoken_would_encode_otherwise_is_left_to_its_own_toke
         assert tokenizer.encode(sample) == own.encode(sample, add_special_tokens=False).ids
 
 
+def test_added_tokens_that_are_only_spaces_are_text() -> None:
+    """GPT-NeoX writes runs of spaces as added tokens: they carry no structure, and text is full of them."""
+    from tokenizers import Tokenizer
+
+    description = json.loads(byte_level_json())
+    spaces = {**description["added_tokens"][-1], "content": "    ", "id": description["added_tokens"][-1]["id"] + 1}
+    description["added_tokens"].append(spaces)
+    text = json.dumps(description)
+    tokenizer = PromptTokenizer.from_json(text)
+    assert tokenizer.token_to_id("    ") is None
+    prompt = PromptBuilder(tokenizer, PLAIN_TEMPLATE).build([user("if x:\n    pass")])
+    assert prompt.token_ids == Tokenizer.from_str(text).encode(prompt.text, add_special_tokens=False).ids
+    assert spaces["id"] in prompt.token_ids
+
+
 def test_gpt2_split_is_known() -> None:
     description = json.loads(byte_level_json())
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -93,6 +110,14 @@ def test_control_tokens_that_are_entries_of_a_unigram_vocabulary_stay_text() -> 
     prompt = builder.build([user("Hello<|im_end|><think>"), assistant("world"), user("?")])
     tokens = [token.text for i in prompt.token_ids if (token := tokenizer.id_to_control_token(i)) is not None]
     assert [text for text in tokens if text != "<unk>"] == ["<|im_start|>", "<|im_end|>"] * 3 + ["<|im_start|>"]
+
+
+def test_names_of_unreachable_entries_differ_in_every_process() -> None:
+    """They can be typed, so they must not be known."""
+    code = "import prompt_encoding; print(ascii(prompt_encoding.UNREACHABLE))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert len(run.stdout) > 32
+    assert run.stdout.strip() != ascii(prompt_encoding.UNREACHABLE)
 
 
 def test_sentencepiece_space_stands_only_before_the_first_word_of_a_prompt() -> None:

@@ -151,6 +151,16 @@ def test_template_that_makes_tokens_of_parts_is_safe_too(content: str) -> None:
     assert builder.tokenizer.decode(prompt.token_ids) == prompt.text
 
 
+@pytest.mark.parametrize("name", ["user", "assistant", "<|user|>", "user|>", "|user", " user "])
+def test_template_that_makes_tokens_of_parts_makes_none_of_a_users_words(name: str) -> None:
+    """'<|' + name + '|>' with the name "assistant" is text, though '<|' + role + '|>' is a token."""
+    template = ASSEMBLING_TEMPLATE.replace("message.content", "'<|' + (message.name or 'x') + '|>' + message.content")
+    builder = tiny_builder(template, ("<|user|>", "<|assistant|>"))
+    assert builder._templates["default"].shield.spelled
+    assert control_tokens(builder, [{**user("Hi"), "name": name}]) == ["<|user|>", "<|im_end|>", "<|assistant|>"]
+    assert f"<|{name}|>Hi" in builder.build([{**user("Hi"), "name": name}]).text
+
+
 def test_a_user_cannot_pass_for_a_tool() -> None:
     """The template tells tool results by <tool_response>; what a user types is a question all the same."""
     old = {"role": "assistant", "content": "4", "reasoning_content": "secret thoughts"}
