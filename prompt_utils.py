@@ -167,10 +167,13 @@ class PromptBuilder:
         """Return the prompt for a conversation.
 
         Args:
-            messages: oldest first, OpenAI's shape.
-            tools: JSON schemas of tools, OpenAI's shape.
+            messages: oldest first, OpenAI's shape. An assistant's may carry ``token_ids``, the ids it was generated as:
+                they are used while they say what the message says. They are trusted to hold real ``<think>`` and
+                ``<tool_call>``; delete the field from messages of others.
+            tools: JSON schemas of tools, OpenAI's shape, or Python functions.
             add_generation_prompt: end with the header of the assistant's answer.
-            continue_final_message: end inside the last message instead, for the model to continue it.
+            continue_final_message: end inside the last message instead, whatever ``add_generation_prompt`` says, for
+                the model to continue it.
             template_kwargs: what the template understands besides, such as ``enable_thinking=False``.
         Raises:
             InvalidMessageError: a message is not OpenAI's shape.
@@ -228,20 +231,21 @@ class PromptBuilder:
             return FittedPrompt(prompt, list(messages), [])
         target = max_prompt_tokens if target_prompt_tokens is None else min(target_prompt_tokens, max_prompt_tokens)
         units = _droppable_units(messages, pinned)
-        sizes = self._unit_sizes(messages, units, options)
         left, num_dropped = len(prompt.token_ids), 0
+        sizes = self._unit_sizes(messages, units, options, left)
         while left > target and num_dropped < len(units):
             left -= sizes[num_dropped]
             num_dropped += 1
         fitted = self._without(messages, units[:num_dropped], options)
         if len(fitted.prompt.token_ids) != left:  # a template that writes old turns another way than new ones
-            fitted = self._adjust(messages, units, num_dropped, target, options)
+            fitted = self._adjust(fitted, messages, units, num_dropped, target, options)
         if len(fitted.prompt.token_ids) > max_prompt_tokens:
             raise PromptTooLongError(len(fitted.prompt.token_ids), max_prompt_tokens)
         return fitted
 
     def _adjust(
         self,
+        fitted: FittedPrompt,
         messages: Sequence[Mapping[str, Any]],
         units: Sequence[Sequence[int]],
         num_dropped: int,
@@ -249,7 +253,6 @@ class PromptBuilder:
         options: Mapping[str, Any],
     ) -> FittedPrompt:
         """Move the cut from an estimate to the first place where the prompt is short enough."""
-        fitted = self._without(messages, units[:num_dropped], options)
         while len(fitted.prompt.token_ids) > target and num_dropped < len(units):
             num_dropped += 1
             fitted = self._without(messages, units[:num_dropped], options)
@@ -269,20 +272,23 @@ class PromptBuilder:
         return FittedPrompt(self.build(kept, **options), kept, dropped)
 
     def _unit_sizes(
-        self, messages: Sequence[Mapping[str, Any]], units: Sequence[Sequence[int]], options: Mapping[str, Any]
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        units: Sequence[Sequence[int]],
+        options: Mapping[str, Any],
+        num_tokens: int,
     ) -> list[int]:
-        """Return how many tokens each unit takes in the whole prompt, from where its messages begin in it."""
+        """Return how many tokens each unit takes of the whole prompt's, from where its messages begin in it."""
         options = {"tools": None, "add_generation_prompt": True, **options}
         options.pop("continue_final_message", None)
         request = self._request(options.pop("tools"), options.pop("add_generation_prompt"), options)
+        if not request.template.refers:  # then by the share of the text
+            lengths = [len(str(message.get("content"))) + 1 for message in messages]
+            return [num_tokens * sum(lengths[i] for i in unit) // sum(lengths) for unit in units]
         shielded = [request.template.shield.message(message, i) for i, message in enumerate(messages)]
         rendered = request.render([refer_message(message, i) for i, message in enumerate(shielded)])
         starts = self._encoder.starts(rendered)
-        end = 0
-        for start in starts.values():
-            end = max(end, start)
-        begins = [0] * (len(messages) + 1)
-        begins[-1] = end
+        begins = [max(starts.values(), default=0)] * (len(messages) + 1)
         for i in reversed(range(len(messages))):
             begins[i] = min(starts.get(i, begins[i + 1]), begins[i + 1])
         return [sum(begins[i + 1] - begins[i] for i in unit) for unit in units]

@@ -151,6 +151,18 @@ def test_cut_is_found_without_trying_every_turn(monkeypatch: pytest.MonkeyPatch)
     assert len(builds) <= 5
 
 
+def test_template_that_sees_every_letter_is_fitted_too() -> None:
+    """It tells a text with invisible brackets from one without, so turns are measured by their share of the text."""
+    template = PLAIN_TEMPLATE.replace("message.content", "message.content[0:1] + message.content[1:]")
+    template = template.replace("message.role", "(message.content | length) ~ message.role")
+    builder, messages = tiny_builder(template), conversation(30)
+    assert not builder._templates["default"].refers
+    limit = builder.count(messages) // 2
+    fitted = builder.fit(messages, max_prompt_tokens=limit)
+    assert len(fitted.prompt.token_ids) <= limit
+    assert builder.count([SYSTEM, *messages[1 + len(fitted.dropped) - 2 :]]) > limit
+
+
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(st.sampled_from("uact"), st.text(max_size=20)), min_size=1, max_size=20),

@@ -323,6 +323,14 @@ def test_ids_that_hold_a_turns_structure_are_not_used(parts: list[str]) -> None:
     assert with_ids == builder.build([user("a"), assistant("".join(parts)), user("b")])
 
 
+def test_ids_do_not_reach_into_the_next_message() -> None:
+    """Ids that go on behind the answer, with just what the user says next, would be the user's words."""
+    builder = tiny_builder(PLAIN_TEMPLATE)
+    ids = spell(builder, "Hello", "<|im_end|>", "\n", "<|im_start|>", "user\nHello, world!")
+    messages = [user("a"), {**assistant("Hello"), "token_ids": ids}, user("Hello, world!")]
+    assert not contains(builder.build(messages).token_ids, spell(builder, "Hello, world!"))
+
+
 @pytest.mark.parametrize("role", ["user", "system", "tool"])
 def test_ids_of_others_than_the_assistant_are_not_used(role: str) -> None:
     builder = tiny_builder(PLAIN_TEMPLATE)
