@@ -109,7 +109,7 @@ class Repl:
         self.folds = Folds(lambda lines: self.texts("pasted", lines=self.texts.count("line", lines)))
         self._fd = input.fileno() if input.isatty() else None
         self.signals = Signals(self._fd)
-        self._keys = TypeAhead(self._fd)
+        self._keys = TypeAhead(self._fd, marks_pastes=mode.editing)
         self._toolbar = Toolbar(self.session, mode)
         self._history_trouble: list[str] = []  # told before the next prompt: the history is read while one is shown
         self.lines = self._make_lines(input)

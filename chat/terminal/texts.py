@@ -74,8 +74,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "hint": ("hint: {hint}", "提示：{hint}"),
     "yes": ("y", "y"),
     "resume.offer": (
-        "The last conversation ended in the middle of an answer: {title} ({turns}). /resume {id} goes on with it.",
-        "上一个对话在回答途中中断：{title}（{turns}）。/resume {id} 继续。",
+        "Cut off last time: {title} ({turns}) · /resume {id}",
+        "上次中断：{title}（{turns}）· /resume {id}",
     ),
     "resumed": ("{title} · {turns}", "{title} · {turns}"),
     "resumed.unanswered": (

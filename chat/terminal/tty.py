@@ -86,11 +86,13 @@ class TypeAhead:
 
     Args:
         fd: the terminal; None if there is none.
+        marks_pastes: whether the terminal understands the sequence that makes it mark pastes.
     """
 
-    def __init__(self, fd: int | None) -> None:
+    def __init__(self, fd: int | None, *, marks_pastes: bool = True) -> None:
         self.fd = fd
         self.text = ""
+        self._marks_pastes = marks_pastes
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._parser = Vt100Parser(self._press)
 
@@ -100,13 +102,16 @@ class TypeAhead:
         if self.fd is None:
             yield
             return
-        os.write(self.fd, PASTE_MARKS_ON)
+        if self._marks_pastes:
+            os.write(self.fd, PASTE_MARKS_ON)
         try:
             yield
         finally:
+            if self._marks_pastes:
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    os.write(self.fd, PASTE_MARKS_OFF)
             self.read()
             self._parser.flush()
-            os.write(self.fd, PASTE_MARKS_OFF)
 
     def read(self) -> None:
         """Take what has been typed so far; never waits."""

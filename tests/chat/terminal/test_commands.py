@@ -30,8 +30,8 @@ def said(backend: ScriptedBackend, index: int = -1) -> list[str]:
     [
         ("/help", "help", ""),
         ("/HELP", "help", ""),
-        ("／帮助", "help", ""),  # noqa: RUF001
-        ("／帮助　retry", "help", "retry"),  # noqa: RUF001
+        ("／帮助", "help", ""),
+        ("／帮助　retry", "help", "retry"),
         ("。help", "help", ""),
         ("、退出", "exit", ""),
         ("/regen temperature=1.1", "retry", "temperature=1.1"),
@@ -57,7 +57,7 @@ def test_everything_else_is_a_message_letter_by_letter(line: str) -> None:
 
 def test_two_slashes_send_one() -> None:
     assert parse("//etc/hosts") == Message("/etc/hosts")
-    assert parse("／／帮助") == Message("／帮助")  # noqa: RUF001
+    assert parse("／／帮助") == Message("／帮助")
 
 
 @pytest.mark.parametrize("line", ["/etc/hosts: what is this", "/tmp", "/usr/bin/env", "/hello: you"])

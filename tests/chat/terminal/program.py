@@ -1,0 +1,80 @@
+"""The terminal program with a scripted backend, to be driven in a pseudo-terminal: ``program.py SCENARIO FOLDER``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from chat.config import Settings
+from chat.store import ConversationStore
+from chat.terminal.repl import run
+from errors import EngineError, ModelLoadError
+from tests.chat.terminal.scripted import Gate, ScriptedBackend, Step, Think
+
+CODE = "Look:\n\n```python\nprint('hi')\n```\n\nDone."
+
+
+def slowly(text: str, delay_s: float = 0.02) -> list[Step]:
+    """Return a script that says one word after the other."""
+    return [step for word in text.split(" ") for step in (word + " ", delay_s)]
+
+
+def echo(folder: Path) -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+def long(folder: Path) -> ScriptedBackend:
+    return ScriptedBackend(slowly(" ".join(f"word{n}" for n in range(3000))), window=100_000)
+
+
+def prefill(folder: Path) -> ScriptedBackend:
+    """The first token never comes."""
+    return ScriptedBackend([Gate(), "late"])
+
+
+def partial(folder: Path) -> ScriptedBackend:
+    """Half an answer, then silence; the next answers are whole."""
+    return ScriptedBackend(["Once upon a time ", Gate()])
+
+
+def thinking(folder: Path) -> ScriptedBackend:
+    return ScriptedBackend([Think("Let me see. "), Think("Yes."), "The answer."])
+
+
+def markdown(folder: Path) -> ScriptedBackend:
+    return ScriptedBackend([CODE])
+
+
+def dying(folder: Path) -> ScriptedBackend:
+    return ScriptedBackend(["Half of ", EngineError("the engine has died", hint="/reload")], ["alive"])
+
+
+def loading(folder: Path) -> ScriptedBackend:
+    """Ready when the file ``ready`` appears, failed when ``failed`` does."""
+    backend = ScriptedBackend(stage="load")
+
+    def watch() -> None:
+        while backend.stage == "load":
+            if (folder / "ready").exists():
+                backend.stage = "ready"
+            if (folder / "failed").exists():
+                backend.fail(ModelLoadError("the weights are cut off", hint="Fetch the model again."))
+            time.sleep(0.01)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return backend
+
+
+SCENARIOS: dict[str, Callable[[Path], ScriptedBackend]] = {
+    scenario.__name__: scenario for scenario in (echo, long, prefill, partial, thinking, markdown, dying, loading)
+}
+
+if __name__ == "__main__":
+    scenario, folder, *rest = sys.argv[1:]
+    settings = dataclasses.replace(Settings(system=""), plain="--plain" in rest)
+    backend = SCENARIOS[scenario](Path(folder))
+    sys.exit(run(backend, ConversationStore(Path(folder) / "conversations.sqlite"), settings))

@@ -1,0 +1,413 @@
+"""The real program in a pseudo-terminal: keys in, a screen out."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shlex
+import signal
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chat.store import ConversationStore
+from tests.chat.terminal.driver import Driver, program
+
+Start = Callable[..., Driver]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    drivers: list[Driver] = []
+
+    def start(scenario: str, *arguments: str, **options: object) -> Driver:
+        drivers.append(Driver(program(scenario, tmp_path, *arguments), **options))  # type: ignore[arg-type]
+        drivers[-1].wait_until(drivers[-1].prompts, "the first prompt")
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.close()
+
+
+def contents(folder: Path) -> list[str]:
+    """Return what is kept of the newest conversation."""
+    store = ConversationStore(folder / "conversations.sqlite")
+    return [message.content for message in store.load(store.recent()[0].id).path()]
+
+
+# -- Ctrl-C, Ctrl-D, Ctrl-Z ---------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_during_prefill_gives_the_prompt_back_within_200_ms(start: Start, tmp_path: Path) -> None:
+    terminal = start("prefill")
+    terminal.enter("hello")
+    terminal.wait_for("waiting 1 s")
+    terminal.press("\x03")
+    assert terminal.wait_for("interrupted before the first token") < 0.2
+    terminal.wait_for("> hello\n")  # the message is in the line again
+    assert contents(tmp_path) == []
+
+
+def test_ctrl_c_keeps_the_partial_answer_as_a_turn(start: Start, tmp_path: Path) -> None:
+    terminal = start("partial")
+    terminal.enter("tell me a story")
+    terminal.wait_for("Once upon a time")
+    terminal.press("\x03")
+    assert terminal.wait_for("interrupted: 17 tokens kept") < 0.2
+    terminal.enter("go on")
+    terminal.wait_for("echo: go on")
+    assert contents(tmp_path) == ["tell me a story", "Once upon a time ", "go on", "echo: go on"]
+
+
+def test_a_real_sigint_does_what_the_key_does(start: Start) -> None:
+    terminal = start("partial")
+    terminal.enter("tell me a story")
+    terminal.wait_for("Once upon a time")
+    terminal.kill(signal.SIGINT)
+    assert terminal.wait_for("interrupted: 17 tokens kept") < 0.2
+
+
+def test_ctrl_c_clears_the_line_and_up_brings_it_back(start: Start) -> None:
+    terminal = start("echo")
+    terminal.press("half a thought")
+    terminal.wait_for("> half a thought")
+    terminal.press("\x03")
+    terminal.wait_until(lambda: "half a thought" not in terminal.screen.text)
+    terminal.press("\x1b[A")
+    terminal.wait_for("> half a thought")
+
+
+def test_ctrl_c_twice_on_an_empty_line_leaves_with_130(start: Start) -> None:
+    """vllm's chat left with 0."""
+    terminal = start("echo")
+    terminal.press("\x03")
+    terminal.wait_for("Ctrl-C again")
+    terminal.press("\x03")
+    assert terminal.wait_for_end() == 130
+    assert b"Traceback" not in terminal.raw
+
+
+def test_ctrl_d_leaves_with_0(start: Start) -> None:
+    terminal = start("echo")
+    terminal.enter("one")
+    terminal.wait_for("echo: one", "TTFT")
+    terminal.wait_until(lambda: terminal.prompts() == 2)
+    terminal.press("\x04")
+    assert terminal.wait_for_end() == 0
+    assert "Go on with: --resume" in terminal.screen.text
+
+
+@pytest.mark.parametrize("scenario", ["echo", "partial"])
+def test_ctrl_z_suspends_and_comes_back(tmp_path: Path, scenario: str) -> None:
+    """vllm's chat was killed by it. From a shell with job control; at the prompt, and in the middle of an answer."""
+    shell = Driver(["bash", "--norc", "-i"], environ={"PS1": "shell: "})
+    try:
+        shell.wait_for("shell:")
+        shell.press(shlex.join(program(scenario, tmp_path)) + "\r")
+        shell.wait_until(shell.prompts, "the first prompt")
+        shell.enter("hello") if scenario == "partial" else shell.press("abc")
+        shell.wait_for("Once upon a time" if scenario == "partial" else "> abc")
+        shell.press("\x1a")
+        shell.wait_for("Stopped")
+        shell.press("echo $((6 * 7))\r")
+        shell.wait_for("\n42\n")
+        shell.press("fg\r")
+        shell.wait_until(lambda: "2004" in shell.screen.modes or scenario == "partial", "the program again")
+        if scenario == "partial":
+            time.sleep(0.5)  # nothing on the screen tells that the program goes on
+        shell.press("\x03" if scenario == "partial" else "d")
+        shell.wait_for("interrupted" if scenario == "partial" else "> abcd")
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize(("keys", "code"), [("\x04", 0), ("TERM", 143), ("HUP", 129)])
+@pytest.mark.parametrize("scenario", ["echo", "partial"])
+def test_the_terminal_is_always_restored(start: Start, tmp_path: Path, scenario: str, keys: str, code: int) -> None:
+    terminal = start(scenario)
+    if scenario == "partial":
+        terminal.enter("tell me a story")
+        terminal.wait_for("Once upon a time")
+    fd = os.dup(terminal.child.child_fd)
+    if keys == "\x04":
+        if scenario == "partial":
+            terminal.press("\x03")
+            terminal.wait_for("interrupted")
+            terminal.wait_until(lambda: terminal.prompts() == 2)
+        terminal.press(keys)
+    else:
+        terminal.kill(getattr(signal, f"SIG{keys}"))
+    assert terminal.wait_for_end() == code
+    modes = termios.tcgetattr(fd)
+    os.close(fd)
+    assert modes[3] == terminal.found_modes[3]
+    assert not terminal.screen.modes & {"2004", "1049"}
+    if scenario == "partial":
+        assert contents(tmp_path)[-1] == "Once upon a time "
+
+
+# -- losing nothing -----------------------------------------------------------------------------------------------
+
+
+def test_kill_9_loses_at_most_a_second_and_the_next_start_offers_to_resume(start: Start, tmp_path: Path) -> None:
+    terminal = start("long")
+    terminal.enter("tell me")
+    terminal.wait_for("word60")
+    terminal.kill()
+    shown = terminal.screen.text.count("word")
+    terminal.wait_for_end()
+    kept = contents(tmp_path)
+    assert kept[0] == "tell me"
+    assert kept[1].count("word") >= shown - 50 - 10  # 50 words a second
+    again = start("echo")
+    again.wait_for("Cut off last time: tell me (1 turn) · /resume")
+    again.enter("/resume")
+    again.wait_for("word10", "[interrupted]")
+
+
+def test_an_engine_that_dies_leaves_the_program_and_the_partial_answer(start: Start, tmp_path: Path) -> None:
+    terminal = start("dying")
+    terminal.enter("hello")
+    terminal.wait_for("error: the engine has died", "hint: /reload", "What had arrived is kept")
+    terminal.enter("/reload")
+    terminal.wait_for("Loading scripted again")
+    terminal.enter("again")
+    terminal.wait_for("alive")
+    assert contents(tmp_path) == ["hello", "Half of ", "again", "alive"]
+
+
+def test_what_is_typed_during_an_answer_is_kept_and_not_sent(start: Start, tmp_path: Path) -> None:
+    terminal = start("partial")
+    terminal.enter("tell me a story")
+    terminal.wait_for("Once upon a time")
+    terminal.press("next questionx\x7f\rsecond line")
+    terminal.paste("pasted\nlines")
+    terminal.press("\x03")
+    terminal.wait_for("> next question\n  second linepasted\n  lines")
+    assert terminal.screen.text.count("next question") == 1  # not echoed into the answer
+    terminal.press("\r")
+    terminal.wait_for("echo: next question")
+    assert contents(tmp_path)[2] == "next question\nsecond linepasted\nlines"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_paste_is_one_message(start: Start, tmp_path: Path, marked: bool) -> None:
+    """Also where the terminal does not mark pastes, also with blank lines, and with "exit" and a command in it."""
+    text = "first\n\nexit\n/exit\nlast"
+    terminal = start("echo")
+    if marked:
+        terminal.paste(text)
+    else:
+        terminal.press(text.replace("\n", "\r"))
+    terminal.wait_for("> first\n\n  exit\n  /exit\n  last")
+    terminal.press("\r")
+    terminal.wait_for("echo: first")
+    assert contents(tmp_path)[0] == text
+
+
+def test_a_long_paste_is_folded_and_sent_whole(start: Start, tmp_path: Path) -> None:
+    text = "\n".join(f"line {n}" for n in range(212))
+    terminal = start("echo", lines=40)
+    terminal.press("look: ")
+    terminal.paste(text)
+    terminal.wait_for("> look: [pasted 212 lines]")
+    terminal.press("\r")
+    terminal.wait_for("line 211", "TTFT")
+    assert contents(tmp_path)[0] == "look: " + text
+
+
+def test_a_multi_line_message_comes_back_whole_from_the_history(start: Start, tmp_path: Path) -> None:
+    """ollama tore it into lines."""
+    terminal = start("echo")
+    terminal.paste("one\n\nthree")
+    terminal.wait_for("  three")
+    terminal.press("\r")
+    terminal.wait_for("TTFT")
+    terminal.press("\x04")
+    terminal.wait_for_end()
+    again = start("echo")
+    again.wait_until(lambda: again.prompts() == 1)
+    again.press("\x1b[A")
+    again.wait_for("> one\n\n  three")
+    history = Path(os.environ["XDG_STATE_HOME"]) / "vllm-deploy" / "input_history.jsonl"
+    assert history.stat().st_mode & 0o777 == 0o600
+
+
+# -- characters ---------------------------------------------------------------------------------------------------
+
+
+def test_backspace_erases_one_chinese_character(start: Start) -> None:
+    """ollama and others erased a byte of it, and left rubbish in the message."""
+    terminal = start("echo")
+    terminal.press("能不能")
+    terminal.wait_for("> 能不能")
+    terminal.press("\x7f")
+    terminal.wait_until(lambda: "> 能不\n" in terminal.screen.text + "\n")
+    assert terminal.screen.cursor[0] == len("> ") + 4
+    terminal.press("\r")
+    terminal.wait_for("echo: 能不")
+
+
+def test_backspace_and_arrows_take_an_emoji_as_one(start: Start, tmp_path: Path) -> None:
+    terminal = start("echo")
+    terminal.press("a👩\u200d👩\u200d👧b")
+    terminal.wait_for("b")
+    terminal.press("\x1b[D\x7f\r")
+    terminal.wait_for("echo: ab")
+    assert contents(tmp_path)[0] == "ab"
+
+
+def test_a_line_of_wide_characters_wraps_and_can_be_edited_at_the_edge(start: Start, tmp_path: Path) -> None:
+    terminal = start("echo", columns=21)
+    terminal.press("今天天气很好我们去公园散步")
+    terminal.wait_for("公园散步")
+    terminal.press("\x7f" * 3)
+    terminal.wait_until(lambda: "散" not in terminal.screen.text)
+    terminal.press("吧\r")
+    terminal.wait_for("echo:")
+    assert contents(tmp_path)[0] == "今天天气很好我们去公吧"
+
+
+def test_half_a_character_is_no_end(start: Start) -> None:
+    terminal = start("echo")
+    terminal.child.send(b"\xe8\x83")
+    terminal.child.send(b"\xbd\xff ok")
+    terminal.wait_for("能", "ok")
+    terminal.press("\r")
+    terminal.wait_for("echo: 能")
+
+
+def test_full_width_commands_work_as_an_input_method_types_them(start: Start) -> None:
+    terminal = start("echo")
+    terminal.enter("／帮助")
+    terminal.wait_for("list the commands")
+
+
+# -- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_the_prompt_is_there_while_the_model_loads_and_a_message_waits_visibly(start: Start, tmp_path: Path) -> None:
+    terminal = start("loading")
+    terminal.wait_for("loading the weights")
+    terminal.enter("hello")
+    terminal.wait_for("queued: hello")
+    terminal.press("and a dra")
+    terminal.wait_for("> and a dra")
+    assert contents(tmp_path) == ["hello"]  # kept before the model is there
+    (tmp_path / "ready").touch()
+    terminal.wait_for("echo: hello", "> and a dra")
+    terminal.press("ft\r")
+    terminal.wait_for("echo: and a draft")
+    assert terminal.screen.text.count("> and a dra") == 1
+
+
+def test_ctrl_c_takes_a_waiting_message_back(start: Start, tmp_path: Path) -> None:
+    terminal = start("loading")
+    terminal.enter("hello")
+    terminal.wait_for("queued: hello")
+    terminal.press("\x03")
+    terminal.wait_for("Taken back", "> hello")
+    assert contents(tmp_path) == []
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_gives_the_message_back(start: Start, tmp_path: Path) -> None:
+    terminal = start("loading")
+    terminal.enter("hello")
+    terminal.wait_for("queued: hello")
+    (tmp_path / "failed").touch()
+    terminal.wait_for("error: the weights are cut off", "hint: Fetch the model again.", "not loaded")
+    terminal.wait_for("> hello\n")
+
+
+# -- looks --------------------------------------------------------------------------------------------------------
+
+
+def test_the_gauge_counts_the_line_being_typed(start: Start) -> None:
+    terminal = start("echo")
+    terminal.wait_for("ctx 0/4,096")
+    terminal.press("12345")
+    terminal.wait_for("ctx 9/4,096")
+    terminal.press("\r")
+    terminal.wait_for("echo: 12345")
+    terminal.wait_for("ctx 20/4,096")  # 9 of the prompt and 11 of the answer
+
+
+def test_markdown_is_rendered_and_code_is_copied_through_the_terminal(start: Start) -> None:
+    terminal = start("markdown")
+    terminal.enter("code")
+    terminal.wait_for("── python · /copy code 1\nprint('hi')\n──", "Done.")
+    terminal.enter("/copy code 1")
+    terminal.wait_for("Copied: 11 characters")
+    assert base64.b64decode(terminal.screen.clipboard) == b"print('hi')"
+
+
+def test_thinking_is_one_line_that_counts(start: Start) -> None:
+    terminal = start("thinking")
+    terminal.enter("what?")
+    terminal.wait_for("thought for", "16 characters", "The answer.")
+    assert "Let me see" not in terminal.screen.text
+
+
+def test_tab_completes_commands(start: Start) -> None:
+    terminal = start("echo")
+    terminal.press("/mul")
+    terminal.wait_for("/multiline")
+    terminal.press("\t\r")
+    terminal.wait_for("Enter makes a new line")
+
+
+COLOUR = (b"\x1b[3", b"\x1b[9", b"38;5", b"38;2", b";3")
+
+
+def colours(raw: bytes) -> set[bytes]:
+    import re
+
+    found = re.findall(rb"\x1b\[([0-9;]*)m", raw)
+    return {code for codes in found for code in codes.split(b";") if code[:1] in (b"3", b"9") and len(code) == 2}
+
+
+def test_no_color_leaves_colours_out(start: Start) -> None:
+    terminal = start("markdown", environ={"NO_COLOR": "1"})
+    terminal.enter("code")
+    terminal.wait_for("print('hi')", "Done.", "ctx")
+    assert colours(terminal.raw) == set()
+    coloured = start("markdown")
+    coloured.enter("code")
+    coloured.wait_for("print('hi')", "Done.")
+    assert colours(coloured.raw) != set()
+
+
+def test_accessible_has_labels_and_no_repainting(start: Start) -> None:
+    terminal = start("markdown", environ={"ACCESSIBLE": "1"})
+    terminal.wait_for("You:")
+    terminal.press("code")
+    terminal.press("\r")
+    terminal.wait_for("scripted:", "```python\nprint('hi')\n```", "Done.")
+    assert "ctx" not in terminal.screen.text
+    answer = terminal.raw.partition(b"scripted:")[2].partition(b"Done.")[0]
+    assert b"\x1b" not in answer
+
+
+def test_plain_is_text_without_decoration(start: Start) -> None:
+    terminal = start("markdown", "--plain")
+    terminal.enter("code")
+    terminal.wait_for("```python\nprint('hi')\n```", "Done.")
+    assert "ctx" not in terminal.screen.text
+    assert colours(terminal.raw) == set()
+
+
+def test_a_dumb_terminal_gets_no_escape_sequences(start: Start, tmp_path: Path) -> None:
+    terminal = start("partial", environ={"TERM": "dumb"})
+    terminal.press("tell me\x7f\x7fus\r")
+    terminal.wait_for("Once upon a time")
+    terminal.press("typed ahead\r")
+    terminal.press("\x03")
+    terminal.wait_for("interrupted", "Typed before: typed ahead")
+    terminal.press("\r")
+    terminal.wait_for("echo: typed ahead")
+    assert b"\x1b" not in terminal.raw
+    assert contents(tmp_path)[0] == "tell us"
