@@ -272,7 +272,8 @@ class AnswerView:
         if self._thinking is not None:
             self._thinking.finish()
             self._thinking = None
-        if self._thinking_mode != "hidden":
+            self._display.dim("──")
+        elif self._thinking_mode != "hidden":
             self._display.dim(self._texts("thought", s=seconds, size=self._size()))
         self._thinking_since_s = None
 

@@ -30,6 +30,7 @@ from chat.terminal.tty import Signals, Terminated, keys_to_text, usual_modes
 __all__ = ["EditedLines", "Line", "LineReader", "PlainLines", "PromptView"]
 
 POLL_INTERVAL_S = 0.2  # while the model loads
+IDLE_INTERVAL_S = 1.0  # afterwards: an engine can die while nobody asks it anything
 COUNT_DELAY_S = 0.15  # after the last key, before the tokens of the line are counted
 MENU_ROWS = 6
 
@@ -126,6 +127,8 @@ class PlainLines:
         text = self._read_line(self._view.label())
         if draft and not text.strip():
             return Line(draft)
+        if draft and text.startswith("/"):
+            return Line(text, draft)
         while is_open_block(text):
             text += "\n" + self._read_line("")
         return Line(unquote_block(text))
@@ -229,18 +232,20 @@ class EditedLines:
         self._session.app.erase_when_done = False
         self._changed = asyncio.Event()  # one for each prompt: it belongs to the prompt's event loop
         app = self._session.app
-        if self._view.is_loading():
-            app.create_background_task(self._watch())
+        app.create_background_task(self._watch())
         app.create_background_task(self._count())
 
     async def _watch(self) -> None:
         """Redraw the toolbar while the model loads; leave the prompt when there is something else to do."""
         app = self._session.app
-        while self._view.is_loading() and not self._view.must_leave():
-            app.invalidate()
-            await asyncio.sleep(POLL_INTERVAL_S)
-        app.invalidate()
-        if self._view.must_leave() and not app.is_done:
+        was_loading = False
+        while not self._view.must_leave():
+            is_loading = self._view.is_loading()
+            if is_loading or was_loading:
+                app.invalidate()
+            was_loading = is_loading
+            await asyncio.sleep(POLL_INTERVAL_S if is_loading else IDLE_INTERVAL_S)
+        if not app.is_done:
             self._left = True
             app.erase_when_done = True  # the line is not sent: it will be in the next prompt
             app.exit(result=self._session.default_buffer.text)

@@ -247,27 +247,33 @@ class Repl:
     def send(self, text: str) -> None:
         """Send a message to the model and show the answer; while the model loads, let the message wait visibly."""
         session = self.session
-        attachments = [*session.attachments, *take_mentions(text, self.tell_attached)]
-        whole = with_attachments(text, attachments)
-        session.attachments.clear()
-        if session.editing is not None:
-            self._send_edited(session.editing, whole)
-        elif session.is_loading() and self.display.mode.editing:
+        whole = with_attachments(text, [*session.attachments, *take_mentions(text, self.tell_attached)])
+        if session.editing is None and session.is_loading() and self.display.mode.editing:
             session.queue_message(whole)
+            session.attachments.clear()
             self.display.dim(self.texts("queued.note"))
-        else:
+            return
+        try:
             self.wait_until_loaded()
+        except (ChatError, KeyboardInterrupt):
+            self._give_back(text)
+            raise
+        if session.editing is not None:
+            sent = self._send_edited(session.editing, whole)
+        else:
             session.say(whole)
-            self._answer_message(typed=text)
+            sent = self._answer_message(typed=text)
+        if sent:
+            session.attachments.clear()
 
-    def _send_edited(self, turn: Turn, text: str) -> None:
+    def _send_edited(self, turn: Turn, text: str) -> bool:
         """Say something else in a turn's place: on a branch, beside what was said before."""
         session = self.session
         session.editing = None
-        self.wait_until_loaded()
         with session.talk.at(lambda conversation: conversation.before_turn(turn.number)) as moved:
             session.say(text)
             moved.stays = self._answer_message(typed=text)
+        return moved.stays
 
     def _send_queued(self) -> None:
         """Send the message that waited longest; it is shown again, since other things may have been printed since."""
@@ -283,9 +289,13 @@ class Repl:
         finally:
             if not answered:
                 self.session.talk.withdraw_message()
-                self.draft = typed + ("\n" + self.draft if self.draft else "")
-                self.display.dim(self.texts("failed.back"))
+                self._give_back(typed)
         return answered
+
+    def _give_back(self, typed: str) -> None:
+        """Put what was typed back into the line."""
+        self.draft = typed + ("\n" + self.draft if self.draft else "")
+        self.display.dim(self.texts("failed.back"))
 
     def may_send(self, *, continuing: bool = False) -> bool:
         """Tell which turns go if the window is full, or ask first, or refuse: as ``/context`` says."""

@@ -170,28 +170,36 @@ class Session:
             raise CommandError(texts("history.empty"))
         fit = self._fit(messages, per_message=True)
         window = self.max_model_len
-        rows: list[tuple[str, int]] = list(zip(self._message_labels(), fit.message_tokens, strict=True))
+        rows = self._tokens_by_turn(fit.message_tokens)
+        files = 0
+        if self.attachments:
+            files = sum(self.count_tokens(attachment.as_markdown()) for attachment in self.attachments)
+            rows.append((texts("tokens.files"), files))
         template = fit.num_prompt_tokens - sum(fit.message_tokens)
         rows += [
             (texts("tokens.template"), template),
             (texts("tokens.reply"), window - fit.max_prompt_tokens),
-            (texts("tokens.free"), fit.max_prompt_tokens - fit.num_prompt_tokens),
+            (texts("tokens.free"), fit.max_prompt_tokens - fit.num_prompt_tokens - files),
             (texts("tokens.window"), window),
         ]
         return [[label, f"{tokens:,}", f"{tokens / window:.0%}"] for label, tokens in rows]
 
-    def _message_labels(self) -> list[str]:
-        """Return a name for each message that the model sees."""
-        dropped, number, labels = self.talk.dropped_indices(), 0, []
+    def _tokens_by_turn(self, message_tokens: Sequence[int]) -> list[tuple[str, int]]:
+        """Return the tokens of the system message and of each turn that the model sees."""
+        dropped, rows, number = self.talk.dropped_indices(), [], 0
+        counts = iter(message_tokens)
         for index, message in enumerate(self.talk.messages()):
             number += message["role"] == "user"
             if index in dropped:
                 continue
+            count = next(counts)
             if message["role"] == "system":
-                labels.append(self.texts("tokens.system"))
+                rows.append((self.texts("tokens.system"), count))
+            elif message["role"] == "user" or not rows:
+                rows.append((self.texts("tokens.turn", n=number, text=make_title(message["content"])), count))
             else:
-                labels.append(self.texts(f"tokens.{message['role']}", n=number, text=make_title(message["content"])))
-        return labels
+                rows[-1] = (rows[-1][0], rows[-1][1] + count)
+        return rows
 
     def choose_cut(self, *, continuing: bool = False) -> Cut:
         """Return which messages fit the window.
