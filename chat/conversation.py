@@ -141,7 +141,9 @@ class Conversation:
 
         A message whose id is already there is replaced: so a partial answer grows in its place.
         """
-        if message.id not in self.messages:
+        if message.id in self.messages:  # its place is its own, whatever the caller still knows of it
+            message = replace(message, parent_id=self.messages[message.id].parent_id)
+        else:
             message = replace(message, parent_id=self.tip_id)
             self._child_ids.setdefault(message.parent_id, []).append(message.id)
             self.redo_ids.clear()
