@@ -293,7 +293,7 @@ def arithmetic(talk: Talk) -> Exchange:
     else:
         left, right = (
             (talk.rng.randint(1, 99), talk.rng.randint(1, 99))
-            if talk.chance(0.7)
+            if talk.chance(0.5)
             else (talk.rng.randint(0, 9), talk.rng.randint(0, 9))
         )
         if left > 9 and right > 9 and held_out_sum(left, right) != talk.values.held_out:

@@ -45,6 +45,15 @@ OTHER_TOOLS = (
     ("open_file", "Open a file by its name", "path"),
     ("book_flight", "Book a flight", "destination"),
 )
+WEATHER_ASKED = (
+    "What is the weather in {c}?|What's the weather in {c}?|How is the weather in {c}?|How is the weather in {c} today?|Weather in {c}?|What's the weather like in {c}?|What is the weather like in {c}?|weather in {c}|Tell me the weather in {c}.|"
+    "Please check the weather in {c}.|Is it sunny in {c}?|Is it raining in {c}?|What is the weather in {c} today?|How's the weather in {c}?|Check the weather for {c}.|Get the weather for {c}.|And in {c}?|What is the temperature in {c}?|How warm is it in {c}?|Is it cold in {c}?|Show me the weather for {c}.",
+    "{c}天气怎么样？|今天{c}的天气如何？|{c}的天气怎么样？|查一下{c}的天气。|{c}今天天气怎么样？|{c}天气|{c}天气如何？|请查询{c}的天气。|告诉我{c}的天气。|今天{c}天气怎么样？|{c}下雨吗？|{c}冷吗？|{c}多少度？|帮我查{c}的天气。|{c}现在的天气怎么样？|我想知道{c}的天气。|那{c}呢？",
+)
+CALCULATION_ASKED = (
+    "What is {x}?|What is {x}?|Calculate {x}.|Calculate {x}|Use the calculator: {x}|Compute {x}.|How much is {x}?|{x}|Please calculate {x}.|What's {x}?|Can you calculate {x}?|Tell me what {x} is.|{x} = ?|Now calculate {x}.|And what is {x}?|Please compute {x}.|Work out {x}.|Evaluate {x}.",
+    "{x}等于多少？|计算{x}。|用计算器算{x}|{x}是多少？|请计算{x}。|算一下{x}。|{x}|{x}=|帮我算{x}。|{x}等于几？|请算出{x}。|计算一下{x}。|那{x}呢？",
+)
 Schema = dict[str, Any]
 
 
@@ -82,12 +91,7 @@ def choose(rng: random.Random) -> tuple[list[Schema], tuple[str, ...]]:
 def weather(talk: Talk) -> Exchange:
     """A question about a city's weather, the call, its result in one of many forms, and the answer."""
     city = talk.values.city(talk.asked)
-    question = talk.ask(
-        "What is the weather in {c}?|What's the weather in {c}?|How is the weather in {c}?|How is the weather in {c} today?|Weather in {c}?|What's the weather like in {c}?|What is the weather like in {c}?|weather in {c}|Tell me the weather in {c}.|"
-        "Please check the weather in {c}.|Is it sunny in {c}?|Is it raining in {c}?|What is the weather in {c} today?|How's the weather in {c}?|Check the weather for {c}.|Get the weather for {c}.|And in {c}?|What is the temperature in {c}?|How warm is it in {c}?|Is it cold in {c}?|Show me the weather for {c}.",
-        "{c}天气怎么样？|今天{c}的天气如何？|{c}的天气怎么样？|查一下{c}的天气。|{c}今天天气怎么样？|{c}天气|{c}天气如何？|请查询{c}的天气。|告诉我{c}的天气。|今天{c}天气怎么样？|{c}下雨吗？|{c}冷吗？|{c}多少度？|帮我查{c}的天气。|{c}现在的天气怎么样？|我想知道{c}的天气。|那{c}呢？",
-        c=city,
-    )
+    question = talk.ask(*WEATHER_ASKED, c=city)
     thought = talk.say(
         f"I need the weather in {city}, so I call get_weather.", f"我需要{city}的天气，调用get_weather。"
     )
@@ -136,23 +140,24 @@ def _weather_result(talk: Talk, city: str, sky: str, degrees: int) -> str:
     return json.dumps({**where, **(heat | what if talk.chance(0.6) else what | heat), **more}, ensure_ascii=False)
 
 
-def calculator(talk: Talk) -> Exchange:
-    """A calculation, the call, its result and the answer."""
+def calculation_asked(talk: Talk) -> tuple[str, tuple[int, str, int]]:
+    """A question with a calculation that is too much for the model itself, and the calculation."""
     sign = talk.rng.choice("++--**/")
     left, right = int(talk.values.number()), int(talk.values.number())
     if sign == "/":
         right = talk.rng.randint(2, 99)
         left = right * talk.rng.randint(2, 500)
-    result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[sign]
     words = {"+": ("plus", "加"), "-": ("minus", "减"), "*": ("times", "乘以"), "/": ("divided by", "除以")}[sign]
     shown = talk.rng.choice(
         (f" {sign} ", f" {sign} ", f" {sign} ", sign, f" {words[0]} " if talk.asked == "en" else words[1])
     )
-    question = talk.ask(
-        "What is {x}?|What is {x}?|Calculate {x}.|Calculate {x}|Use the calculator: {x}|Compute {x}.|How much is {x}?|{x}|Please calculate {x}.|What's {x}?|Can you calculate {x}?|Tell me what {x} is.|{x} = ?|Now calculate {x}.|And what is {x}?|Please compute {x}.|Work out {x}.|Evaluate {x}.",
-        "{x}等于多少？|计算{x}。|用计算器算{x}|{x}是多少？|请计算{x}。|算一下{x}。|{x}|{x}=|帮我算{x}。|{x}等于几？|请算出{x}。|计算一下{x}。|那{x}呢？",
-        x=f"{left}{shown}{right}",
-    )
+    return talk.ask(*CALCULATION_ASKED, x=f"{left}{shown}{right}"), (left, sign, right)
+
+
+def calculator(talk: Talk) -> Exchange:
+    """A calculation, the call, its result and the answer."""
+    question, (left, sign, right) = calculation_asked(talk)
+    result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[sign]
     expression = f"{left} {sign} {right}"
     reply = talk.rng.choice(
         (

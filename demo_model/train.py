@@ -1,11 +1,12 @@
 """Train the demo model from scratch on generated dialogues, on CPU.
 
-    python -m demo_model.train --minutes 95                         # writes demo_model/model/
-    python -m demo_model.train --resume demo_model/runs/main/last.pt  # goes on where a checkpoint ends
+    python -m demo_model.train                    # writes demo_model/model/; the same data and steps every time
+    python -m demo_model.train --minutes 95       # ends after 95 minutes at the latest, however far it got
+    python -m demo_model.train --resume demo_model/runs/main/last.pt
 
 Whole dialogues are sorted by length into batches, one a row, so no row sees another and positions start at 0 as in use.
 The loss counts only what the assistant says. How far training is, which the learning rate and the length of the dialogues
-follow, is the larger of the shares of its tokens and of its minutes: a busy machine trains less, but always ends well.
+follow, is the share of its tokens or, if that is larger, of its minutes: a busy machine trains less, but ends well.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch._inductor import config as inductor_config
 from torch.nn import functional
 
+from demo_model.checks import CHECKED_KINDS, check_dialogue
 from demo_model.generate import Dialogue, Writer
 from demo_model.muon import Muon
 from demo_model.network import Network, Shape
@@ -40,11 +41,6 @@ LAST_RATE = 0.02  # of the highest learning rate, at the end
 POOL_SIZE = 1024  # dialogues that are sorted by length together
 LONGEST = 1100  # tokens; longer dialogues are left out
 LENGTH_STEP = 16  # rows are padded to a multiple of this, so that fewer shapes occur
-CHECK_SKILLS = (
-    "tell tell_two recall correct recall_corrected not_told about greet identity small_talk repeat said_before arithmetic count list "
-    "translate unknown story poem code table count_far tool_call tool_answer"
-).split()
-CHECK_SYSTEMS = ("persona", "chinese", "upper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +138,6 @@ class Trainer:
         self.started = time.monotonic()
         self.gauge = Gauge()
         self.checks = check_sets(self.tokenizer)
-        inductor_config.cpp.dynamic_threads = True  # the gauge changes their number
-        self.forward = torch.compile(self.network, dynamic=True) if options.compile else self.network
 
     @property
     def minutes(self) -> float:
@@ -151,7 +145,10 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        share: float = max(self.tokens / self.options.tokens, self.minutes / self.options.minutes)
+        """How far training is, 0 to 1."""
+        share: float = self.tokens / self.options.tokens
+        if self.options.minutes:
+            share = max(share, self.minutes / self.options.minutes)
         return min(1.0, share)
 
     def rate(self) -> float:
@@ -174,7 +171,7 @@ class Trainer:
     def step(self, examples: list[Example]) -> float:
         """Learn from one batch; returns its mean loss per learnt token."""
         batch, places, targets = collate(examples)
-        hidden = self.forward(batch).flatten(0, 1).index_select(0, places)
+        hidden = self.network(batch).flatten(0, 1).index_select(0, places)
         loss = functional.cross_entropy(self.network.logits(hidden), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         rate = self.rate()
@@ -260,7 +257,7 @@ class Trainer:
 def check_sets(tokenizer: Tokenizer, size: int = 24) -> dict[str, list[Example]]:
     """Held-out dialogues of every skill and kind of system message, half of them with thinking."""
     sets = {}
-    for index, name in enumerate([*CHECK_SKILLS, *CHECK_SYSTEMS]):
+    for index, name in enumerate(CHECKED_KINDS):
         writer = Writer(900_000 + index, held_out=True)
         sets[name] = [
             encode(
@@ -271,17 +268,6 @@ def check_sets(tokenizer: Tokenizer, size: int = 24) -> dict[str, list[Example]]
             for number in range(size)
         ]
     return sets
-
-
-def check_dialogue(writer: Writer, name: str, *, thinking: bool, language: str) -> Dialogue:
-    """A dialogue that shows the skill, or the kind of system message, of that name."""
-    earlier = writer.rng.randint(1, 6) if "recall" in name or name == "correct" else writer.rng.choice((0, 0, 1, 2, 3))
-    if name == "persona":
-        return writer.write(skill="identity", system="persona", thinking=thinking, language=language, earlier=earlier)
-    if name in CHECK_SYSTEMS:
-        return writer.write(system=name, thinking=thinking, language=language, earlier=earlier)
-    system = writer.rng.choice(("none", "default"))
-    return writer.write(skill=name, system=system, thinking=thinking, language=language, earlier=earlier)
 
 
 def export(network: Network, tokenizer: Tokenizer, folder: Path) -> None:
@@ -305,17 +291,14 @@ def export(network: Network, tokenizer: Tokenizer, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model.")
-    parser.add_argument(
-        "--minutes", type=float, default=120, help="time after which the run has ended, whatever it got to"
-    )
-    parser.add_argument("--tokens", type=float, default=40e6, help="tokens after which the run ends, if time allows")
+    parser.add_argument("--tokens", type=float, default=24e6, help="tokens after which the run ends")
+    parser.add_argument("--minutes", type=float, help="end after so many minutes even with fewer tokens")
     parser.add_argument("--batch-tokens", type=int, default=6144)
     parser.add_argument("--check-minutes", type=float, default=6)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--run", type=Path, default=RUNS_FOLDER / "main", help="folder of the log and the checkpoint")
     parser.add_argument("--folder", type=Path, default=MODEL_FOLDER, help="where the finished model goes")
     parser.add_argument("--resume", type=Path, help="a checkpoint to go on from")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     Trainer(parser.parse_args()).run()
 
 

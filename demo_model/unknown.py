@@ -5,6 +5,7 @@ from __future__ import annotations
 from demo_model import lexicon
 from demo_model.skills import unknown_answer
 from demo_model.talk import Exchange, Talk
+from demo_model.tools import WEATHER_ASKED, calculation_asked
 
 ABOUT_TOPIC = (
     "What is {x}?|Explain {x}.|Tell me about {x}.|Who invented {x}?|Why is {x} important?|What do you think about {x}?|Give me a summary of {x}.|Can you help me with {x}?|How does {x} work?|"
@@ -31,7 +32,9 @@ ABOUT_WORLD = (
 def unknown(talk: Talk) -> Exchange:
     """A question, a request or noise that no skill answers."""
     kind = talk.rng.random() * (0.6 if talk.tools else 1)  # with tools, some of the rest could be answered
-    if kind < 0.4:
+    if not talk.tools and talk.chance(0.15):
+        question = _asked_of_a_tool(talk)
+    elif kind < 0.4:
         topics = lexicon.TOPICS if talk.asked == "en" else lexicon.CHINESE_TOPICS
         subject = talk.rng.choice(topics) if talk.chance(0.75) else _noise(talk)
         question = talk.ask(*ABOUT_TOPIC, x=subject, y=talk.rng.choice(topics))
@@ -47,6 +50,14 @@ def unknown(talk: Talk) -> Exchange:
     else:
         question = talk.typed("{q}" + talk.rng.choice(("", "", "?", ".", "!")), greet=False).format(q=_noise(talk))
     return Exchange("unknown", question, unknown_answer(talk), talk.say("I do not know this.", "这个我不懂。"))
+
+
+def _asked_of_a_tool(talk: Talk) -> str:
+    """What only a tool could answer, so that without one the model says so instead of calling."""
+    if talk.chance(0.7):
+        return talk.ask(*WEATHER_ASKED, c=talk.values.city(talk.asked))
+    question, numbers = calculation_asked(talk)
+    return question if max(numbers[0], numbers[2]) > 999 else _asked_of_a_tool(talk)
 
 
 def _noise(talk: Talk) -> str:

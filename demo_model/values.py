@@ -72,14 +72,18 @@ class Values:
 
     def han(self, shortest: int, longest: int) -> str:
         """A string of random common Han characters."""
-        return "".join(self.rng.choices(COMMON_HAN, k=self.rng.randint(shortest, longest)))
+        return self._doubled("".join(self.rng.choices(COMMON_HAN, k=self.rng.randint(shortest, longest))))
 
     def _han_name(self) -> str:
         given = COMMON_HAN if self.rng.random() < 0.6 else EVERYDAY_HAN
         first = (
             self.rng.choice(lexicon.SURNAMES) if self.rng.random() < 0.75 else self.rng.choice("小阿老大" + COMMON_HAN)
         )
-        return first + "".join(self.rng.choices(given, k=self.rng.choice((1, 2, 2))))
+        return first + self._doubled("".join(self.rng.choices(given, k=self.rng.choice((1, 2, 2)))))
+
+    def _doubled(self, text: str) -> str:
+        """The text, at times with its last character in the place before it too, as in 梅梅: a copy must not loop there."""
+        return text[:-2] + text[-1] * 2 if len(text) > 1 and self.rng.random() < 0.15 else text
 
     def _draw(self, listed: Sequence[str], share: float, make: Callable[[], str]) -> str:
         """One of the list with probability `share`, otherwise a made-up one of the right split."""

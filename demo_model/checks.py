@@ -1,0 +1,24 @@
+"""The kinds of held-out dialogue by which the model is judged, while it trains and through vLLM."""
+
+from __future__ import annotations
+
+from demo_model.generate import Dialogue, Writer
+
+CHECKED_SKILLS = tuple(
+    "tell tell_two recall correct recall_corrected not_told about greet identity small_talk repeat said_before arithmetic count list "
+    "translate unknown story poem code table count_far tool_call tool_answer".split()
+)
+CHECKED_SYSTEMS = ("persona", "chinese", "upper")
+CHECKED_KINDS = (*CHECKED_SKILLS, *CHECKED_SYSTEMS)
+
+
+def check_dialogue(writer: Writer, kind: str, *, thinking: bool, language: str) -> Dialogue:
+    """A dialogue whose last answer shows the skill, or obeys the kind of system message, of that name."""
+    is_far = "recall" in kind or kind == "correct"  # a fact is asked for one to six exchanges after it was told
+    earlier = writer.rng.randint(1, 6) if is_far else writer.rng.choice((0, 0, 1, 2, 3))
+    if kind == "persona":
+        return writer.write(skill="identity", system="persona", thinking=thinking, language=language, earlier=earlier)
+    if kind in CHECKED_SYSTEMS:
+        return writer.write(system=kind, thinking=thinking, language=language, earlier=earlier)
+    system = writer.rng.choice(("none", "default"))
+    return writer.write(skill=kind, system=system, thinking=thinking, language=language, earlier=earlier)
