@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from vllm_wrapper import VLLMWrapper  # noqa: E402
+from vllm_wrapper import VLLMWrapper
 
 
 def make_conversations(number: int) -> list[list[dict[str, Any]]]:
