@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chat.conversation import Conversation
 from chat.terminal.attachments import read_attachment, split_paths
 from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
 from chat.terminal.talk import SHORT_ID
@@ -76,11 +77,15 @@ def export(repl: Repl, argument: str) -> None:
         suffix = Path(argument).suffix.lower()
         word, rest = next((name for name, ending in FORMATS.items() if ending == suffix), "md"), argument
     path = Path(rest.strip() or _file_name(repl) + FORMATS[word]).expanduser()
-    from chat import transfer
+    import chat.transfer as transfer
 
     conversation = repl.session.talk.conversation
-    texts = {"md": transfer.to_markdown, "json": transfer.to_json, "openai": lambda one: transfer.to_jsonl([one])}
-    _write(repl, path, texts[word](conversation))
+    as_text: dict[str, Callable[[Conversation], str]] = {
+        "md": transfer.to_markdown,
+        "json": transfer.to_json,
+        "openai": lambda one: transfer.to_jsonl([one]),
+    }
+    _write(repl, path, as_text[word](conversation))
 
 
 def format_values(repl: Repl) -> Iterable[tuple[str, str]]:
@@ -95,7 +100,7 @@ def import_file(repl: Repl, argument: str) -> None:
 
 
 def _import(repl: Repl, argument: str) -> list[str]:
-    from chat import transfer
+    import chat.transfer as transfer
 
     if not argument:
         raise CommandError(repl.texts("file.which"))
@@ -105,7 +110,7 @@ def _import(repl: Repl, argument: str) -> list[str]:
 
 def _write(repl: Repl, path: Path, text: str) -> None:
     """Write a file; never over one that is there without asking. Folders are made."""
-    from chat import transfer
+    import chat.transfer as transfer
 
     path = path.expanduser()
     if path.is_dir():

@@ -215,6 +215,8 @@ class Repl:
                 else:
                     self.draft = text
             case message:
+                if message.text.strip().lower() in ("exit", "quit"):
+                    self.display.dim(self.texts("hint.exit"))
                 self.send(message.text)
 
     def _interrupted(self) -> None:

@@ -98,9 +98,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "stage.warmup": ("warming up", "正在预热"),
     "stage.ready": ("ready", "就绪"),
     "stage.failed": ("not loaded", "未载入"),
-    "loading": ("{stage} {detail}", "{stage} {detail}"),
     "loading.seconds": ("{s:.0f} s", "{s:.0f} 秒"),
-    "loaded": ("{name} is ready after {s:.0f} s.", "{name} 已就绪，用时 {s:.0f} 秒。"),
     "queued": ("queued: {text}", "排队：{text}"),
     "queued.note": (
         "Queued: it is sent when the model is ready. Ctrl-C on an empty line takes it back.",
@@ -112,7 +110,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     # -- an answer --
     "thinking": ("thinking… {s:.0f} s, {size}", "思考中… {s:.0f} 秒，{size}"),
     "thought": ("thought for {s:.1f} s, {size} · /think show", "思考了 {s:.1f} 秒，{size} · /think show"),
-    "figures.tokens": ("{n} tokens", "{n} 词元"),
     "figures.ttft": ("TTFT {s:.2f} s", "首词 {s:.2f} 秒"),
     "figures.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
     "figures.prompt": ("prompt {n}", "提示 {n}"),
@@ -138,7 +135,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "已收到的内容已保留：{tokens}。/continue 继续，/retry 重问。",
     ),
     "failed.back": ("Your message is back in the line.", "您的消息已放回输入行。"),
-    "engine.died": ("/reload loads the model again.", "/reload 重新载入模型。"),
     "dropped": (
         "Left out of the prompt: {which} ({tokens}). The model no longer sees them. /pin N keeps a turn.",
         "未放入提示：{which}（{tokens}）。模型不再看到它们。/pin N 可固定一轮。",
