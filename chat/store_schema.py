@@ -74,7 +74,11 @@ def first_schema(connection: sa.Connection) -> None:
     """Conversations, messages, and full-text search."""
     metadata.create_all(connection, tables=[conversations, messages, turns_under_way])
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("CREATE VIRTUAL TABLE message_search USING fts5(words, tokenize='unicode61')")
+        # Without indexes of their own, beginnings of one to three characters would be put together from all the words
+        # that have them: 22 ms instead of 0.1 ms in 30,000 messages.
+        connection.exec_driver_sql(
+            "CREATE VIRTUAL TABLE message_search USING fts5(words, tokenize='unicode61', prefix='1 2 3')"
+        )
         return
     connection.exec_driver_sql(
         "CREATE TABLE message_search (rowid BIGINT PRIMARY KEY REFERENCES messages(position) ON DELETE CASCADE,"
