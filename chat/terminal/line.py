@@ -141,9 +141,9 @@ class PlainLines:
             return ""
 
     def _read_line(self, label: str) -> str:
-        if self._fd is not None:
-            self._write(label)
         with usual_modes(self._fd), self._signals.interruptible():
+            if self._fd is not None:
+                self._write(label)
             line = self._stream.readline()
         if not line:
             raise EOFError
@@ -232,6 +232,8 @@ class EditedLines:
         self._session.app.erase_when_done = False
         self._changed = asyncio.Event()  # one for each prompt: it belongs to the prompt's event loop
         app = self._session.app
+        if self._signals.take_missed():  # pressed when nobody waited for it, a moment ago
+            asyncio.get_running_loop().call_soon(lambda: app.exit(exception=KeyboardInterrupt))
         app.create_background_task(self._watch())
         app.create_background_task(self._count())
 

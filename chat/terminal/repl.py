@@ -448,7 +448,7 @@ class Repl:
 
     def _say_goodbye(self) -> None:
         talk = self.session.talk
-        if talk.is_private:
+        if talk.is_private or self.session.store.name == "memory":
             self.display.dim(self.texts("goodbye.private"))
         elif talk.conversation.messages and talk.is_saved:
             self.display.dim(self.texts("goodbye", id=talk.short_id))

@@ -160,12 +160,13 @@ def _after(text: str, press: KeyPress) -> str:
 class Signals:
     """Turns signals into calls, for as long as its block lasts.
 
-    ``on_interrupt`` and ``on_terminate`` are set by whoever waits at the moment. Without them Ctrl-C does nothing, so
-    that it cannot tear a write to the store, and a request to end raises :class:`Terminated`.
+    ``on_interrupt`` and ``on_terminate`` are set by whoever waits at the moment. Without them Ctrl-C is only
+    remembered, so that it cannot tear a write to the store, and a request to end raises :class:`Terminated`.
     """
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+        self._missed = False
         self.on_interrupt: Callable[[], None] = self.ignore
         self.on_terminate: Callable[[int], None] | None = None
 
@@ -199,7 +200,13 @@ class Signals:
             self.on_interrupt = before
 
     def ignore(self) -> None:
-        """Do nothing about Ctrl-C."""
+        """Do nothing about Ctrl-C now, but remember it."""
+        self._missed = True
+
+    def take_missed(self) -> bool:
+        """Tell, once, whether Ctrl-C was pressed while nobody waited."""
+        missed, self._missed = self._missed, False
+        return missed
 
     def _interrupt(self, signum: int, frame: FrameType | None) -> None:
         self.on_interrupt()

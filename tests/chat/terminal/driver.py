@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import pty
+import select
 import signal
 import sys
 import termios
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-
-import pexpect
+from typing import NoReturn
 
 from tests.chat.terminal.screen import Screen
 
@@ -18,28 +22,37 @@ TIMEOUT_S = float(os.environ.get("PTY_TIMEOUT_S", 20))  # long enough for a slow
 
 
 class Driver:
-    """A running program, its keyboard and its screen."""
+    """A running program, its keyboard and its screen.
+
+    Args:
+        run: a command, or a function that runs the program in a copy of this process and returns its exit code:
+            so the program need not be imported anew for every test.
+        environ: what is different in the environment.
+        columns, lines: size of the terminal.
+    """
 
     def __init__(
         self,
-        command: list[str],
+        run: list[str] | Callable[[], int],
         *,
         environ: dict[str, str] | None = None,
         columns: int = 80,
         lines: int = 24,
     ) -> None:
         env = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **(environ or {})}
-        self.child = pexpect.spawn(
-            command[0], command[1:], env=env, dimensions=(lines, columns), timeout=TIMEOUT_S, cwd=str(ROOT)
-        )
-        self.child.delaybeforesend = None
-        self.found_modes = termios.tcgetattr(self.child.child_fd)
-        self.screen = Screen(columns, lines, self.child.send)
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            _become(run, env, columns, lines)
+        termios.tcsetwinsize(self.fd, (lines, columns))
+        self.found_modes = termios.tcgetattr(self.fd)
+        self.exit_code: int | None = None  # minus the signal that killed it, if one did
+        self.screen = Screen(columns, lines, self.press)
         self.raw = b""  # everything that was written, escape sequences and all
-        self._rest = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ended = False
 
-    def press(self, keys: str) -> None:
-        self.child.send(keys.encode())
+    def press(self, keys: str | bytes) -> None:
+        os.write(self.fd, keys.encode() if isinstance(keys, str) else keys)
 
     def paste(self, text: str) -> None:
         """Paste as a terminal does when pastes are marked."""
@@ -56,9 +69,9 @@ class Driver:
         """Wait until all texts are on the screen or in the scrollback; return how long it took."""
         return self.wait_until(lambda: all(text in self.screen.text for text in texts), str(texts), timeout_s)
 
-    def wait_until(self, condition: object, what: str = "", timeout_s: float = TIMEOUT_S) -> float:
+    def wait_until(self, condition: Callable[[], object], what: str = "", timeout_s: float = TIMEOUT_S) -> float:
         began_s = time.monotonic()
-        while not condition():  # type: ignore[operator]
+        while not condition():
             if time.monotonic() - began_s > timeout_s:
                 raise AssertionError(f"not within {timeout_s} s: {what}\n---\n{self.screen.text}\n---")
             self._read()
@@ -80,33 +93,52 @@ class Driver:
 
     def wait_for_end(self) -> int:
         """Wait until the program has ended; return its exit code, or minus the signal that killed it."""
-        self.wait_until(lambda: self.child.flag_eof, "the end")
-        self.child.wait()
-        code = self.child.exitstatus
-        return -int(self.child.signalstatus or 0) if code is None else int(code)
+        self.wait_until(lambda: self._ended, "the end")
+        if self.exit_code is None:
+            self.exit_code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.exit_code
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
-        os.kill(self.child.pid, signum)
+        os.kill(self.pid, signum)
 
     def close(self) -> None:
-        self.child.close(force=True)
+        if self.exit_code is None:
+            self.kill()
+            os.waitpid(self.pid, 0)
+        os.close(self.fd)
 
     def _read(self) -> None:
+        if not select.select([self.fd], [], [], 0.05)[0]:
+            return
         try:
-            data = self.child.read_nonblocking(65536, timeout=0.05)
-        except pexpect.TIMEOUT:
-            return
-        except pexpect.EOF:
-            self.child.flag_eof = True
-            return
+            data = os.read(self.fd, 65536)
+        except OSError:  # what Linux says when the other side has closed the terminal
+            data = b""
+        self._ended = not data
         self.raw += data
-        data = self._rest + data
-        text = data.decode("utf-8", "ignore")
-        cut = len(text.encode())  # what is left is half a character
-        self._rest = data[cut:] if cut <= len(data) else b""
-        self.screen.write(text)
+        self.screen.write(self._decoder.decode(data))
 
 
-def program(scenario: str, folder: Path, *arguments: str) -> list[str]:
+def _become(run: list[str] | Callable[[], int], env: dict[str, str], columns: int, lines: int) -> NoReturn:
+    """Be the program: its environment, its streams, its end."""
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(ROOT)
+    termios.tcsetwinsize(0, (lines, columns))
+    code = 1
+    try:
+        if isinstance(run, list):
+            os.execvpe(run[0], run, env)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 (as long as the process lives)
+        sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
+        code = run()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def command(scenario: str, folder: Path) -> list[str]:
     """Return the command that runs the program with a scripted backend."""
-    return [sys.executable, "-m", "tests.chat.terminal.program", scenario, str(folder), *arguments]
+    return [sys.executable, "-m", "tests.chat.terminal.program", scenario, str(folder)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import threading
 import time
@@ -73,8 +72,12 @@ SCENARIOS: dict[str, Callable[[Path], ScriptedBackend]] = {
     scenario.__name__: scenario for scenario in (echo, long, prefill, partial, thinking, markdown, dying, loading)
 }
 
+
+def main(scenario: str, folder: Path, *, plain: bool = False) -> int:
+    """Run the terminal until it ends; return its exit code."""
+    settings = Settings(system="", plain=plain)
+    return run(SCENARIOS[scenario](folder), ConversationStore(folder / "conversations.sqlite"), settings)
+
+
 if __name__ == "__main__":
-    scenario, folder, *rest = sys.argv[1:]
-    settings = dataclasses.replace(Settings(system=""), plain="--plain" in rest)
-    backend = SCENARIOS[scenario](Path(folder))
-    sys.exit(run(backend, ConversationStore(Path(folder) / "conversations.sqlite"), settings))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))

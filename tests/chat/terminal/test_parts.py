@@ -110,7 +110,7 @@ def test_choosing_a_cut_in_a_long_conversation_takes_few_questions() -> None:
         asked += 1
         return backend.fit(messages, **options)
 
-    choose_cut(fit, talk_of(500))
+    choose_cut(fit, talk_of(200))
     assert asked < 20
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shlex
 import signal
 import termios
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from chat.store import ConversationStore
-from tests.chat.terminal.driver import Driver, program
+from tests.chat.terminal.driver import Driver, command
+from tests.chat.terminal.program import main
 
 Start = Callable[..., Driver]
 
@@ -23,8 +25,8 @@ Start = Callable[..., Driver]
 def start(tmp_path: Path) -> Iterator[Start]:
     drivers: list[Driver] = []
 
-    def start(scenario: str, *arguments: str, **options: object) -> Driver:
-        drivers.append(Driver(program(scenario, tmp_path, *arguments), **options))  # type: ignore[arg-type]
+    def start(scenario: str, *, plain: bool = False, **options: object) -> Driver:
+        drivers.append(Driver(lambda: main(scenario, tmp_path, plain=plain), **options))  # type: ignore[arg-type]
         drivers[-1].wait_until(drivers[-1].prompts, "the first prompt")
         return drivers[-1]
 
@@ -36,7 +38,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def contents(folder: Path) -> list[str]:
     """Return what is kept of the newest conversation."""
     store = ConversationStore(folder / "conversations.sqlite")
-    return [message.content for message in store.load(store.recent()[0].id).path()]
+    newest = store.recent(limit=1)
+    return [message.content for message in store.load(newest[0].id).path()] if newest else []
 
 
 # -- Ctrl-C, Ctrl-D, Ctrl-Z ---------------------------------------------------------------------------------------
@@ -49,7 +52,7 @@ def test_ctrl_c_during_prefill_gives_the_prompt_back_within_200_ms(start: Start,
     terminal.press("\x03")
     assert terminal.wait_for("interrupted before the first token") < 0.2
     terminal.wait_for("> hello\n")  # the message is in the line again
-    assert contents(tmp_path) == []
+    terminal.wait_until(lambda: contents(tmp_path) == [], "what is kept")
 
 
 def test_ctrl_c_keeps_the_partial_answer_as_a_turn(start: Start, tmp_path: Path) -> None:
@@ -60,7 +63,10 @@ def test_ctrl_c_keeps_the_partial_answer_as_a_turn(start: Start, tmp_path: Path)
     assert terminal.wait_for("interrupted: 17 tokens kept") < 0.2
     terminal.enter("go on")
     terminal.wait_for("echo: go on")
-    assert contents(tmp_path) == ["tell me a story", "Once upon a time ", "go on", "echo: go on"]
+    terminal.wait_until(lambda: terminal.screen.text.count("TTFT") == 2)
+    terminal.wait_until(
+        lambda: contents(tmp_path) == ["tell me a story", "Once upon a time ", "go on", "echo: go on"], "what is kept"
+    )
 
 
 def test_a_real_sigint_does_what_the_key_does(start: Start) -> None:
@@ -107,7 +113,7 @@ def test_ctrl_z_suspends_and_comes_back(tmp_path: Path, scenario: str) -> None:
     shell = Driver(["bash", "--norc", "-i"], environ={"PS1": "shell: "})
     try:
         shell.wait_for("shell:")
-        shell.press(shlex.join(program(scenario, tmp_path)) + "\r")
+        shell.press(shlex.join(command(scenario, tmp_path)) + "\r")
         shell.wait_until(shell.prompts, "the first prompt")
         shell.enter("hello") if scenario == "partial" else shell.press("abc")
         shell.wait_for("Once upon a time" if scenario == "partial" else "> abc")
@@ -132,7 +138,7 @@ def test_the_terminal_is_always_restored(start: Start, tmp_path: Path, scenario:
     if scenario == "partial":
         terminal.enter("tell me a story")
         terminal.wait_for("Once upon a time")
-    fd = os.dup(terminal.child.child_fd)
+    fd = os.dup(terminal.fd)
     if keys == "\x04":
         if scenario == "partial":
             terminal.press("\x03")
@@ -147,7 +153,7 @@ def test_the_terminal_is_always_restored(start: Start, tmp_path: Path, scenario:
     assert modes[3] == terminal.found_modes[3]
     assert not terminal.screen.modes & {"2004", "1049"}
     if scenario == "partial":
-        assert contents(tmp_path)[-1] == "Once upon a time "
+        terminal.wait_until(lambda: contents(tmp_path)[-1:] == ["Once upon a time "], "what is kept")
 
 
 # -- losing nothing -----------------------------------------------------------------------------------------------
@@ -177,7 +183,7 @@ def test_an_engine_that_dies_leaves_the_program_and_the_partial_answer(start: St
     terminal.wait_for("Loading scripted again")
     terminal.enter("again")
     terminal.wait_for("alive")
-    assert contents(tmp_path) == ["hello", "Half of ", "again", "alive"]
+    terminal.wait_until(lambda: contents(tmp_path) == ["hello", "Half of ", "again", "alive"], "what is kept")
 
 
 def test_what_is_typed_during_an_answer_is_kept_and_not_sent(start: Start, tmp_path: Path) -> None:
@@ -191,7 +197,7 @@ def test_what_is_typed_during_an_answer_is_kept_and_not_sent(start: Start, tmp_p
     assert terminal.screen.text.count("next question") == 1  # not echoed into the answer
     terminal.press("\r")
     terminal.wait_for("echo: next question")
-    assert contents(tmp_path)[2] == "next question\nsecond linepasted\nlines"
+    terminal.wait_until(lambda: contents(tmp_path)[2:3] == ["next question\nsecond linepasted\nlines"], "what is kept")
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -206,7 +212,7 @@ def test_a_paste_is_one_message(start: Start, tmp_path: Path, marked: bool) -> N
     terminal.wait_for("> first\n\n  exit\n  /exit\n  last")
     terminal.press("\r")
     terminal.wait_for("echo: first")
-    assert contents(tmp_path)[0] == text
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == [text], "what is kept")
 
 
 def test_a_long_paste_is_folded_and_sent_whole(start: Start, tmp_path: Path) -> None:
@@ -217,7 +223,7 @@ def test_a_long_paste_is_folded_and_sent_whole(start: Start, tmp_path: Path) -> 
     terminal.wait_for("> look: [pasted 212 lines]")
     terminal.press("\r")
     terminal.wait_for("line 211", "TTFT")
-    assert contents(tmp_path)[0] == "look: " + text
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["look: " + text], "what is kept")
 
 
 def test_a_multi_line_message_comes_back_whole_from_the_history(start: Start, tmp_path: Path) -> None:
@@ -227,6 +233,7 @@ def test_a_multi_line_message_comes_back_whole_from_the_history(start: Start, tm
     terminal.wait_for("  three")
     terminal.press("\r")
     terminal.wait_for("TTFT")
+    terminal.wait_until(terminal.is_prompting)
     terminal.press("\x04")
     terminal.wait_for_end()
     again = start("echo")
@@ -257,8 +264,8 @@ def test_backspace_and_arrows_take_an_emoji_as_one(start: Start, tmp_path: Path)
     terminal.press("a👩\u200d👩\u200d👧b")
     terminal.wait_for("b")
     terminal.press("\x1b[D\x7f\r")
-    terminal.wait_for("echo: ab")
-    assert contents(tmp_path)[0] == "ab"
+    terminal.wait_for("echo: ab", "TTFT")
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["ab"], "what is kept")
 
 
 def test_a_line_of_wide_characters_wraps_and_can_be_edited_at_the_edge(start: Start, tmp_path: Path) -> None:
@@ -269,13 +276,13 @@ def test_a_line_of_wide_characters_wraps_and_can_be_edited_at_the_edge(start: St
     terminal.wait_until(lambda: "散" not in terminal.screen.text)
     terminal.press("吧\r")
     terminal.wait_for("echo:")
-    assert contents(tmp_path)[0] == "今天天气很好我们去公吧"
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["今天天气很好我们去公吧"], "what is kept")
 
 
 def test_half_a_character_is_no_end(start: Start) -> None:
     terminal = start("echo")
-    terminal.child.send(b"\xe8\x83")
-    terminal.child.send(b"\xbd\xff ok")
+    terminal.press(b"\xe8\x83")
+    terminal.press(b"\xbd\xff ok")
     terminal.wait_for("能", "ok")
     terminal.press("\r")
     terminal.wait_for("echo: 能")
@@ -297,7 +304,7 @@ def test_the_prompt_is_there_while_the_model_loads_and_a_message_waits_visibly(s
     terminal.wait_for("queued: hello")
     terminal.press("and a dra")
     terminal.wait_for("> and a dra")
-    assert contents(tmp_path) == ["hello"]  # kept before the model is there
+    terminal.wait_until(lambda: contents(tmp_path) == ["hello"], "what is kept")  # kept before the model is there
     (tmp_path / "ready").touch()
     terminal.wait_for("echo: hello", "> and a dra")
     terminal.press("ft\r")
@@ -311,7 +318,7 @@ def test_ctrl_c_takes_a_waiting_message_back(start: Start, tmp_path: Path) -> No
     terminal.wait_for("queued: hello")
     terminal.press("\x03")
     terminal.wait_for("Taken back", "> hello")
-    assert contents(tmp_path) == []
+    terminal.wait_until(lambda: contents(tmp_path) == [], "what is kept")
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_gives_the_message_back(start: Start, tmp_path: Path) -> None:
@@ -360,12 +367,7 @@ def test_tab_completes_commands(start: Start) -> None:
     terminal.wait_for("Enter makes a new line")
 
 
-COLOUR = (b"\x1b[3", b"\x1b[9", b"38;5", b"38;2", b";3")
-
-
 def colours(raw: bytes) -> set[bytes]:
-    import re
-
     found = re.findall(rb"\x1b\[([0-9;]*)m", raw)
     return {code for codes in found for code in codes.split(b";") if code[:1] in (b"3", b"9") and len(code) == 2}
 
@@ -393,7 +395,7 @@ def test_accessible_has_labels_and_no_repainting(start: Start) -> None:
 
 
 def test_plain_is_text_without_decoration(start: Start) -> None:
-    terminal = start("markdown", "--plain")
+    terminal = start("markdown", plain=True)
     terminal.enter("code")
     terminal.wait_for("```python\nprint('hi')\n```", "Done.")
     assert "ctx" not in terminal.screen.text
@@ -410,4 +412,4 @@ def test_a_dumb_terminal_gets_no_escape_sequences(start: Start, tmp_path: Path) 
     terminal.press("\r")
     terminal.wait_for("echo: typed ahead")
     assert b"\x1b" not in terminal.raw
-    assert contents(tmp_path)[0] == "tell us"
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["tell us"], "what is kept")
