@@ -39,17 +39,23 @@ def search(store: ConversationStore, text: str) -> None:
 
 def export(store: ConversationStore, conversation_id: str, file: Path, *, overwrite: bool) -> None:
     """Write a conversation to a file; its ending tells the format."""
-    formats = {".md": transfer.to_markdown, ".json": transfer.to_json, ".jsonl": lambda one: transfer.to_jsonl([one])}
-    if file.suffix not in formats:
-        raise ChatError(f"{file} has no known ending", hint=f"Use one of: {', '.join(formats)}.")
-    transfer.write(file, formats[file.suffix](store.load(conversation_id)), overwrite=overwrite)
+    conversation = store.load(conversation_id)
+    match file.suffix:
+        case ".md":
+            text = transfer.to_markdown(conversation)
+        case ".json":
+            text = transfer.to_json(conversation)
+        case ".jsonl":
+            text = transfer.to_jsonl([conversation])
+        case _:
+            raise ChatError(f"{file} has no known ending", hint="Use one of: .md, .json, .jsonl.")
+    transfer.write(file, text, overwrite=overwrite)
     print(file)
 
 
 def import_file(store: ConversationStore, file: Path) -> None:
     """Keep the conversations of a file, all of them or none; print their ids and titles."""
-    for conversation in transfer.read(file):
-        kept = store.insert(conversation)
+    for kept in store.insert_all(transfer.read(file)):
         print(f"{kept.id[:SHORT_ID]}  {kept.title}")
 
 
