@@ -235,11 +235,10 @@ class Repl:
 
     def _tell_news(self) -> None:
         """Tell what happened meanwhile: the model is ready, or could not be loaded; the history cannot be kept."""
-        for error in self.session.take_news():
+        if (error := self.session.take_news()) is not None:
             self.display.error(error)
             if self.session.queue:
-                self.draft = self.session.take_back_queue()
-                self.display.dim(self.texts("failed.back"))
+                self._give_back(self.session.take_back_queue())
         for reason in self._history_trouble:
             self.display.warn(self.texts("history.trouble", reason=reason))
         self._history_trouble.clear()
@@ -392,6 +391,7 @@ class Repl:
             key = "unknown.nearest" if nearest else "unknown"
             self.display.warn(self.texts(key, name=error.name, nearest=nearest))
         else:
+            self.session.know(error)
             self.display.error(error)
 
     def confirms(self, question: str) -> bool:

@@ -71,7 +71,7 @@ class Session:
         self.editing: Turn | None = None
         self.usages: list[Usage] = []
         self._line_tokens: tuple[str, int] | None = None  # the line counted last, and the tokens with it
-        self._known_error: ChatError | None = None
+        self._known_reason = ""  # why the model is not there, as it was told
         self._offered_id: str | None = None
         self.begin(Conversation())
 
@@ -129,24 +129,23 @@ class Session:
         return self.texts(f"stage.{self.backend.status().stage}")
 
     def has_news(self) -> bool:
-        """Tell whether something has happened to the model that the person does not know of yet."""
+        """Tell whether the model is not there for a reason that the person does not know of yet."""
         error = self.backend.status().error
-        return error is not None and error is not self._known_error
+        return error is not None and str(error) != self._known_reason
 
-    def take_news(self) -> list[ChatError]:
+    def take_news(self) -> ChatError | None:
         """Return why the model is not there, once."""
-        error = self.backend.status().error
-        if error is None or error is self._known_error:
-            return []
-        self._known_error = error
-        return [error]
+        error = self.backend.status().error if self.has_news() else None
+        if error is not None:
+            self.know(error)
+        return error
 
     def know(self, error: ChatError) -> None:
         """Remember that an error has been told."""
-        self._known_error = error
+        self._known_reason = str(error)
 
     def reload(self) -> None:
-        self._known_error = None
+        self._known_reason = ""
         self.backend.reload()
 
     # -- asking -------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_a_day_at_the_terminal(start: Start) -> None:
     prompt, output = re.search(r"(\d+) tokens · TTFT .* prompt (\d+)", terminal.screen.text).groups()[::-1]  # type: ignore[union-attr]
     assert int(gauge.replace(",", "")) == int(prompt) + int(output)
 
-    terminal.enter("/set ignore_eos=true max_tokens=4000")
+    terminal.enter("/set min_tokens=3000 max_tokens=4000")
     terminal.wait_until(terminal.is_prompting)
     terminal.enter("Tell me a story.")
     terminal.wait_until(lambda: is_streaming(terminal, "a story."), "some words")
@@ -101,5 +101,5 @@ def test_a_day_at_the_terminal(start: Start) -> None:
     again.wait_for("Cut off last time: Hello!")
     again.enter("/resume")
     again.wait_for("[interrupted]")
-    say(again, "/retry max_tokens=20", timeout_s=LOAD_TIMEOUT_S)
+    say(again, "/retry min_tokens=0 max_tokens=20", timeout_s=LOAD_TIMEOUT_S)
     assert "This is answer 2" in again.screen.text
