@@ -30,6 +30,7 @@ from chat.terminal.tty import Signals, Terminated, keys_to_text, usual_modes
 __all__ = ["EditedLines", "Line", "LineReader", "PlainLines", "PromptView"]
 
 POLL_INTERVAL_S = 0.2  # while the model loads
+AFTER_DRAWING_S = 0.02
 IDLE_INTERVAL_S = 1.0  # afterwards: an engine can die while nobody asks it anything
 COUNT_DELAY_S = 0.15  # after the last key, before the tokens of the line are counted
 MENU_ROWS = 6
@@ -66,6 +67,9 @@ class PromptView(Protocol):
 
     def is_loading(self) -> bool:
         """Tell whether the toolbar changes by itself."""
+
+    def shown(self) -> None:
+        """Hear that the prompt is on the screen."""
 
     def must_leave(self) -> bool:
         """Tell whether the prompt has to be left, for a message that waits or for news that must be told."""
@@ -241,6 +245,9 @@ class EditedLines:
         """Redraw the toolbar while the model loads; leave the prompt when there is something else to do."""
         app = self._session.app
         was_loading = False
+        await asyncio.sleep(AFTER_DRAWING_S)
+        self._view.shown()
+        await asyncio.sleep(POLL_INTERVAL_S)
         while not self._view.must_leave():
             is_loading = self._view.is_loading()
             if is_loading or was_loading:

@@ -9,7 +9,7 @@ import contextlib
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -23,6 +23,7 @@ from chat.terminal.figures import figures_line
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
 from chat.terminal.line import EditedLines, LineReader, PlainLines
+from chat.terminal.opening import Opening
 from chat.terminal.session import Session
 from chat.terminal.talk import SHORT_ID, Turn
 from chat.terminal.texts import Texts, find_language
@@ -52,7 +53,7 @@ class Leave(Exception):
 
 def run(
     backend: Backend,
-    store: ConversationStore,
+    store: ConversationStore | Callable[[], ConversationStore],
     settings: Settings,
     *,
     resume: str | None = None,
@@ -63,7 +64,7 @@ def run(
 
     Args:
         backend: where replies come from; it may still be loading.
-        store: where conversations are kept.
+        store: where conversations are kept, or what opens that: then it is opened once the prompt is on the screen.
         settings: what the configuration file, the environment and the options say.
         resume: id, or beginning of an id, of a conversation to go on with; ``last`` for the newest one.
         input, output: instead of standard input and output; both streams of a terminal, or neither.
@@ -92,7 +93,7 @@ class Repl:
     def __init__(
         self,
         backend: Backend,
-        store: ConversationStore,
+        store: ConversationStore | Callable[[], ConversationStore],
         settings: Settings,
         input: TextIO,
         output: TextIO | None,
@@ -104,7 +105,7 @@ class Repl:
         )
         notes = answers if output is not None or answers.isatty() else sys.stderr
         self.display = Display(mode, self.texts, answers, notes)
-        self.session = Session(backend, store, settings, self.texts, self._store_failed)
+        self.session = Session(backend, Opening(store), settings, self.texts, self._store_failed)
         self.draft = ""
         self.folds = Folds(lambda lines: self.texts("pasted", lines=self.texts.count("line", lines)))
         self._fd = input.fileno() if input.isatty() else None
@@ -165,9 +166,8 @@ class Repl:
             if resume is not None:
                 session.resume("" if resume == LAST else resume)
                 self.show_resumed()
-            elif (entry := session.find_unfinished()) is not None:
-                turns = self.texts.count("turn", entry.num_turns)
-                self.display.line(self.texts("resume.offer", title=entry.title, turns=turns, id=entry.id[:SHORT_ID]))
+            elif not self.display.mode.editing:
+                session.opening.get()
         except ChatError as error:
             self.tell(error)
 
@@ -239,9 +239,21 @@ class Repl:
             self.display.error(error)
             if self.session.queue:
                 self._give_back(self.session.take_back_queue())
+        if self.session.opening.is_open:
+            self._tell_about_store()
         for reason in self._history_trouble:
             self.display.warn(self.texts("history.trouble", reason=reason))
         self._history_trouble.clear()
+
+    def _tell_about_store(self) -> None:
+        """Tell, once, that the store could not be opened, or offer to go on with what was cut off."""
+        opening = self.session.opening
+        if opening.error is not None:
+            self._store_failed(opening.error)
+            opening.error = None
+        if (entry := self.session.take_offer()) is not None and not self.session.talk.conversation.messages:
+            turns = self.texts.count("turn", entry.num_turns)
+            self.display.line(self.texts("resume.offer", title=entry.title, turns=turns, id=entry.id[:SHORT_ID]))
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -448,7 +460,9 @@ class Repl:
 
     def _say_goodbye(self) -> None:
         talk = self.session.talk
+        if not talk.conversation.messages:
+            return
         if talk.is_private or self.session.store.name == "memory":
             self.display.dim(self.texts("goodbye.private"))
-        elif talk.conversation.messages and talk.is_saved:
+        elif talk.is_saved:
             self.display.dim(self.texts("goodbye", id=talk.short_id))

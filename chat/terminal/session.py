@@ -12,6 +12,7 @@ from chat.backend import Backend, Fit, ModelInfo
 from chat.conversation import Conversation, make_title
 from chat.terminal.attachments import Attachment
 from chat.terminal.figures import num_context_tokens
+from chat.terminal.opening import Opening
 from chat.terminal.talk import Talk, Turn, usage_of
 from chat.terminal.texts import Texts
 from chat.terminal.window import Cut, choose_cut
@@ -49,7 +50,7 @@ class Session:
     def __init__(
         self,
         backend: Backend,
-        store: ConversationStore,
+        opening: Opening,
         settings: Settings,
         texts: Texts,
         on_trouble: Callable[[StoreError], None],
@@ -57,7 +58,7 @@ class Session:
         self.backend = backend
         self.settings = settings
         self.texts = texts
-        self.store = store
+        self.opening = opening
         self._on_trouble = on_trouble
         self.sampling: dict[str, Any] = dict(settings.sampling)
         self.enable_thinking: bool | None = settings.enable_thinking
@@ -72,6 +73,7 @@ class Session:
         self.usages: list[Usage] = []
         self._line_tokens: tuple[str, int] | None = None  # the line counted last, and the tokens with it
         self._known_reason = ""  # why the model is not there, as it was told
+        self._is_offered = False
         self._offered_id: str | None = None
         self.begin(Conversation())
 
@@ -129,15 +131,21 @@ class Session:
         return self.texts(f"stage.{self.backend.status().stage}")
 
     def has_news(self) -> bool:
-        """Tell whether the model is not there for a reason that the person does not know of yet."""
+        """Tell whether there is something that the person does not know yet: about the model, or about the store."""
         error = self.backend.status().error
+        is_offer = self.opening.is_open and not self._is_offered and self.opening.unfinished is not None
+        is_trouble = self.opening.is_open and self.opening.error is not None and not self._is_offered
+        return self._is_unknown(error) or is_offer or is_trouble
+
+    def _is_unknown(self, error: ChatError | None) -> bool:
         return error is not None and str(error) != self._known_reason
 
     def take_news(self) -> ChatError | None:
         """Return why the model is not there, once."""
-        error = self.backend.status().error if self.has_news() else None
-        if error is not None:
-            self.know(error)
+        error = self.backend.status().error
+        if error is None or not self._is_unknown(error):
+            return None
+        self.know(error)
         return error
 
     def know(self, error: ChatError) -> None:
@@ -290,11 +298,16 @@ class Session:
 
     # -- conversations ------------------------------------------------------------------------------------------
 
+    @property
+    def store(self) -> ConversationStore:
+        """The store; waits until it is open."""
+        return self.opening.get()
+
     def begin(self, conversation: Conversation, *, is_private: bool = False) -> None:
         """Make a conversation the current one. A new one gets the system message of the settings."""
         if not conversation.messages:
             conversation.system = self.default_system
-        self.talk = Talk(self.store, conversation, is_private=is_private, on_trouble=self._on_trouble)
+        self.talk = Talk(self.opening.get, conversation, is_private=is_private, on_trouble=self._on_trouble)
         self.attachments.clear()
         self.editing = None
         self.forget_line()
@@ -325,11 +338,14 @@ class Session:
         ids = {hit.conversation_id for hit in self.store.search(words, limit=10 * limit)}
         return [entry for entry in self.store.recent(limit=100_000) if entry.id in ids][:limit]
 
-    def find_unfinished(self) -> Summary | None:
-        """Return the newest conversation whose last turn was cut off. It is offered until something else is begun."""
-        found = self.store.unfinished(limit=1)
-        self._offered_id = found[0].id if found else None
-        return found[0] if found else None
+    def take_offer(self) -> Summary | None:
+        """Return, once, the newest conversation whose last turn was cut off, as soon as the store is open."""
+        if not self.opening.is_open or self._is_offered:
+            return None
+        self._is_offered = True
+        if (unfinished := self.opening.unfinished) is not None:
+            self._offered_id = unfinished.id
+        return unfinished
 
     def say(self, text: str) -> None:
         """Add a message of the user's."""

@@ -58,7 +58,7 @@ class Talk:
     """A conversation, and the store behind it. Every change is in the store before the method returns.
 
     Args:
-        store: where it is kept.
+        store: returns where it is kept; may have to wait for it.
         conversation: what was said before; a new one if left out.
         is_private: keep nothing in the store.
         on_trouble: called with the reason when the store fails; the conversation goes on without it.
@@ -66,7 +66,7 @@ class Talk:
 
     def __init__(
         self,
-        store: ConversationStore,
+        store: Callable[[], ConversationStore],
         conversation: Conversation,
         *,
         is_private: bool = False,
@@ -225,7 +225,7 @@ class Talk:
         if self.is_private or not self.conversation.messages:  # an unused conversation leaves no trace
             return
         try:
-            self._store.save(self.conversation)
+            self._store().save(self.conversation)
             self.is_saved = True
         except StoreError as error:
             if self.is_saved:

@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "label.you": ("You: ", "您："),
     "label.model": ("{name}:", "{name}："),
     "goodbye": ("Kept as {id}. Go on with: --resume {id}", "已保存为 {id}。继续：--resume {id}"),
-    "goodbye.private": ("This conversation was private: nothing of it is kept.", "这是私密对话：没有保存任何内容。"),
+    "goodbye.private": ("Nothing of this conversation is kept.", "没有保存本次对话的任何内容。"),
     "hint.leave": ("Ctrl-C again, or Ctrl-D, leaves.", "再按一次 Ctrl-C 或按 Ctrl-D 退出。"),
     "hint.exit": (
         "(/exit or Ctrl-D leaves; this was sent as a message)",

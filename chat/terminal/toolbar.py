@@ -51,6 +51,10 @@ class Toolbar:
         """Tell whether the toolbar changes by itself."""
         return self._session.is_loading()
 
+    def shown(self) -> None:
+        """The prompt is on the screen: now there is time to open the store."""
+        self._session.opening.begin()
+
     def must_leave(self) -> bool:
         """Tell whether there is something to do that cannot wait for Enter."""
         session = self._session

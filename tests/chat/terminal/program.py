@@ -76,7 +76,7 @@ SCENARIOS: dict[str, Callable[[Path], ScriptedBackend]] = {
 def main(scenario: str, folder: Path, *, plain: bool = False) -> int:
     """Run the terminal until it ends; return its exit code."""
     settings = Settings(system="", plain=plain)
-    return run(SCENARIOS[scenario](folder), ConversationStore(folder / "conversations.sqlite"), settings)
+    return run(SCENARIOS[scenario](folder), lambda: ConversationStore(folder / "conversations.sqlite"), settings)
 
 
 if __name__ == "__main__":

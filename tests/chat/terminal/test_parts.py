@@ -165,7 +165,7 @@ def test_a_store_that_cannot_be_read_ends_nothing(talk: Talk, store: Conversatio
     backend = ScriptedBackend()
     shown = talk(backend, "one", "/sessions", "/resume abcd", "two")
     assert "cannot be saved: disk I/O error" in shown
-    assert shown.count("error: disk I/O error") == 3
+    assert shown.count("error: disk I/O error") == 2
     assert backend.requests[1][0][-1]["content"] == "two"
 
 

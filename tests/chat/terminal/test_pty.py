@@ -330,6 +330,21 @@ def test_a_model_that_cannot_be_loaded_says_why_and_gives_the_message_back(start
     terminal.wait_for("> hello\n")
 
 
+def test_a_folder_that_cannot_be_written_is_told_about_and_ends_nothing(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "conversations.sqlite").mkdir()
+    terminal = start("echo")
+    terminal.wait_for("cannot be saved", "/save PATH")
+    terminal.enter("hello")
+    terminal.wait_for("echo: hello")
+    terminal.enter(f"/save {tmp_path}/talk.json")
+    terminal.wait_for("Written:")
+    terminal.wait_until(terminal.is_prompting)
+    terminal.press("\x04")
+    assert terminal.wait_for_end() == 0
+    assert "hello" in (tmp_path / "talk.json").read_text("utf-8")
+    assert "--resume" not in terminal.screen.text
+
+
 # -- looks --------------------------------------------------------------------------------------------------------
 
 
