@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["help_values", "language", "language_values", "leave", "multiline", "raw", "show_help"]
 
+MAX_ARGUMENTS = 18  # characters in the list of commands; /help COMMAND shows all
+
 
 def show_help(repl: Repl, argument: str) -> None:
     """List the commands, or tell about one of them, or about the keys."""
@@ -29,7 +31,8 @@ def show_help(repl: Repl, argument: str) -> None:
         names = [f"/{name}" for name in (*command.aliases, command.chinese)]
         repl.display.dim(texts("help.same", names=", ".join(names)))
         return
-    rows = [[f"/{command.name} {command.arguments}", texts(f"help.{command.name}")] for command in COMMANDS]
+    short = [c.arguments if len(c.arguments) <= MAX_ARGUMENTS else "…" for c in COMMANDS]
+    rows = [[f"/{c.name} {shown}", texts(f"help.{c.name}")] for c, shown in zip(COMMANDS, short, strict=True)]
     repl.display.table(rows)
     repl.display.dim(texts("help.more"))
 
