@@ -56,10 +56,15 @@ def run_chat(options: argparse.Namespace) -> int:
     """Open the terminal."""
     from chat.terminal.repl import run
 
+    def open_later() -> ConversationStore:  # after the first prompt: its import takes as long as the rest together
+        from chat.store import ConversationStore
+
+        return ConversationStore(settings.store or None)
+
     settings = read_settings(options)
     backend = make_backend(settings)
     try:
-        return run(backend, open_store(settings), settings, resume="last" if options.continue_last else options.resume)
+        return run(backend, open_later, settings, resume="last" if options.continue_last else options.resume)
     finally:
         backend.close()
 
