@@ -33,6 +33,7 @@ __all__ = [
     "Fit",
     "HostDescription",
     "ModelInfo",
+    "Readiness",
     "list_hosts",
     "stop_hosts",
 ]
@@ -138,6 +139,48 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
+class Readiness:
+    """How far the loading of a model is: set by the thread that loads, asked by all others."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._status = BackendStatus("starting")
+        self._info: ModelInfo | None = None
+        self._began_s = time.monotonic()
+
+    def become(self, stage: Stage, *, error: ChatError | None = None, info: ModelInfo | None = None) -> None:
+        """Set the stage, and what is known of the model or why it is not there."""
+        with self._changed:
+            self._info = info or self._info
+            self._status = BackendStatus(stage, str(error or ""), time.monotonic() - self._began_s, error)
+            self._changed.notify_all()
+
+    def status(self) -> BackendStatus:
+        with self._changed:
+            status = self._status
+        if status.stage in ("ready", "failed"):
+            return status
+        return BackendStatus(status.stage, status.detail, time.monotonic() - self._began_s)
+
+    def wait(self, timeout_s: float | None = None) -> BackendStatus:
+        """Wait until the model is there, or cannot be had, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
+        return self.status()
+
+    def info(self) -> ModelInfo:
+        """Wait for the model, and return what is known of it; raise what kept it from loading."""
+        status = self.wait()
+        if status.error is not None:
+            raise status.error
+        assert self._info is not None
+        return self._info
+
+    @property
+    def error(self) -> ChatError | None:
+        return self._status.error
+
+
 class EngineHostBackend:
     """Replies from the engine host of these settings: a warm one if there is one, else one is started.
 
@@ -159,11 +202,11 @@ class EngineHostBackend:
 
     def status(self) -> BackendStatus:
         """Tell how far loading is. Never blocks."""
-        return self._link.status()
+        return self._link.readiness.status()
 
     def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
         """Wait until the model is loaded, or failed to load, or the time is over."""
-        return self._link.wait_until_ready(timeout_s)
+        return self._link.readiness.wait(timeout_s)
 
     def info(self) -> ModelInfo:
         """Return what is known of the model; waits until it is loaded.
@@ -171,12 +214,12 @@ class EngineHostBackend:
         Raises:
             ChatError: it could not be loaded.
         """
-        return self._link.info()
+        return self._link.readiness.info()
 
     def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream:
         """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model."""
         link = self._link
-        link.info()
+        link.readiness.info()
         return _HostStream(link, *link.ask({"op": "stream", "messages": list(messages), "options": options}))
 
     def fit(self, messages: Sequence[Message], **options: Any) -> Fit:
@@ -185,7 +228,7 @@ class EngineHostBackend:
         With ``per_message=True`` the tokens of each message are counted too, which takes longer.
         """
         link = self._link
-        link.info()
+        link.readiness.info()
         _, events = link.ask({"op": "fit", "messages": list(messages), "options": options})
         event = _raise_error(events.get())
         return Fit(
@@ -215,38 +258,16 @@ class _HostLink:
         self._settings = settings
         self.log_file = settings.log_file
         self._request_ids = itertools.count(1)
-        self._changed = threading.Condition()
-        self._status = BackendStatus("starting")
-        self._info: ModelInfo | None = None
+        self.readiness = Readiness()
         self._connection: Connection | None = None
         self._closed = False
         self._gone = threading.Event()
-        self._opened_s = time.monotonic()
         self._waiting: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._send_lock = threading.Lock()
         threading.Thread(target=self._run, name="engine-host-client", daemon=True).start()
 
-    def status(self) -> BackendStatus:
-        with self._changed:
-            status = self._status
-        if status.stage in ("ready", "failed"):
-            return status
-        return BackendStatus(status.stage, status.detail, time.monotonic() - self._opened_s, status.error)
-
-    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
-        with self._changed:
-            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
-        return self.status()
-
     def wait_until_gone(self, timeout_s: float) -> None:
         self._gone.wait(timeout_s)
-
-    def info(self) -> ModelInfo:
-        status = self.wait_until_ready()
-        if status.error is not None:
-            raise status.error
-        assert self._info is not None
-        return self._info
 
     def ask(self, request: Mapping[str, Any]) -> tuple[int, queue.SimpleQueue[dict[str, Any]]]:
         """Send a request; return its id, and where its events will come."""
@@ -262,12 +283,12 @@ class _HostLink:
 
     def send(self, request: Mapping[str, Any]) -> None:
         if self._connection is None:
-            raise self._status.error or EngineError("there is no connection to the engine")
+            raise self.readiness.error or EngineError("there is no connection to the engine")
         try:
             with self._send_lock:
                 self._connection.send_bytes(json.dumps(request, ensure_ascii=False).encode())
         except (OSError, ValueError) as error:
-            raise self._status.error or EngineError("the engine has ended") from error
+            raise self.readiness.error or EngineError("the engine has ended") from error
 
     def close(self) -> None:
         self._closed = True
@@ -280,7 +301,7 @@ class _HostLink:
         try:
             connection = connect_or_start(self._settings)
         except ChatError as error:
-            self._become(BackendStatus("failed", str(error), time.monotonic() - self._opened_s, error))
+            self.readiness.become("failed", error=error)
             self._gone.set()
             return
         self._connection = connection
@@ -295,29 +316,25 @@ class _HostLink:
 
     def _dispatch(self, event: dict[str, Any]) -> None:
         if event["event"] == "status":
-            error = from_dict(event["error"]) if event["error"] else None
-            if event["info"]:
-                self._info = ModelInfo(**event["info"])
-            self._become(BackendStatus(event["stage"], str(error or ""), event["elapsed_s"], error))
+            self.readiness.become(
+                event["stage"],
+                error=from_dict(event["error"]) if event["error"] else None,
+                info=ModelInfo(**event["info"]) if event["info"] else None,
+            )
         elif waiting := self._waiting.get(event["id"]):
             waiting.put(event)
             if event["event"] != "delta":
                 del self._waiting[event["id"]]
 
-    def _become(self, status: BackendStatus) -> None:
-        with self._changed:
-            self._status = status
-            self._changed.notify_all()
-
     def _lost(self) -> None:
         """The host has gone: everybody who waits hears of it, and so does whoever asks next."""
-        if not self._closed and self._status.stage != "failed":
+        if not self._closed and self.readiness.status().stage != "failed":
             error = EngineError(
                 "the engine has ended unexpectedly",
                 hint=f"The conversation is kept: /reload starts the engine again. Its log: {self.log_file}",
             )
-            self._become(BackendStatus("failed", str(error), time.monotonic() - self._opened_s, error))
-        problem = self._status.error or EngineError("the connection to the engine was closed")
+            self.readiness.become("failed", error=error)
+        problem = self.readiness.error or EngineError("the connection to the engine was closed")
         for request_id in list(self._waiting):
             self._waiting.pop(request_id).put({"event": "error", "error": problem})
 

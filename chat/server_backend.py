@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.backend import BackendStatus, BackendStream, Fit, ModelInfo
+from chat.backend import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
 from errors import ChatError, EngineError, PromptTooLongError, SamplingError
 from vllm_wrapper import Delta, Reply, ToolCall, Usage
 
@@ -73,25 +73,15 @@ class ServerBackend:
 
     def status(self) -> BackendStatus:
         """Tell whether the server has answered. Never blocks."""
-        with self._changed:
-            status = self._status
-        if status.stage in ("ready", "failed"):
-            return status
-        return BackendStatus(status.stage, status.detail, time.monotonic() - self._opened_s)
+        return self._readiness.status()
 
     def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
         """Wait until the server has answered or could not be reached, or the time is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._status.stage in ("ready", "failed"), timeout_s)
-        return self.status()
+        return self._readiness.wait(timeout_s)
 
     def info(self) -> ModelInfo:
         """Return what the server tells of its model; waits for it."""
-        status = self.wait_until_ready()
-        if status.error is not None:
-            raise status.error
-        assert self._info is not None
-        return self._info
+        return self._readiness.info()
 
     def stream(
         self,
@@ -170,11 +160,8 @@ class ServerBackend:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._changed = threading.Condition()
-        self._status = BackendStatus("starting")
-        self._info: ModelInfo | None = None
+        self._readiness = Readiness()
         self._counts_exactly = True
-        self._opened_s = time.monotonic()
         threading.Thread(target=self._connect, name="server-client", daemon=True).start()
 
     def _connect(self) -> None:
@@ -189,28 +176,19 @@ class ServerBackend:
         try:
             models = list(self._client.models.list(timeout=CONNECT_TIMEOUT_S))
         except (OpenAIError, ValueError) as error:
-            self._become(BackendStatus("failed", error=translate(error, self.url)))
+            self._readiness.become("failed", error=translate(error, self.url))
             return
         names = [model.id for model in models]
         if not names or (self._model and self._model not in names):
             problem = EngineError(
                 f"{self.url} has no model {self._model or ''}".rstrip(), hint=f"It has: {', '.join(names) or 'none'}."
             )
-            self._become(BackendStatus("failed", error=problem))
+            self._readiness.become("failed", error=problem)
             return
         model = models[names.index(self._model) if self._model else 0]
         window = getattr(model, "max_model_len", None) or UNKNOWN_WINDOW
-        self._info = ModelInfo(name=model.id, max_model_len=window, thinks=True)
         self.name = model.id
-        self._become(BackendStatus("ready"))
-
-    def _become(self, status: BackendStatus) -> None:
-        status = BackendStatus(
-            status.stage, str(status.error or ""), time.monotonic() - self._opened_s, error=status.error
-        )
-        with self._changed:
-            self._status = status
-            self._changed.notify_all()
+        self._readiness.become("ready", info=ModelInfo(name=model.id, max_model_len=window, thinks=True))
 
     def _count(self, messages: Sequence[Message], body: Mapping[str, Any]) -> int:
         """Return the prompt's length in tokens, by the server if it counts."""
