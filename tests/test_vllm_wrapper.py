@@ -296,7 +296,7 @@ ONE_COLOUR = {"enum": ["red", "green"]}
 
 
 class City(pydantic.BaseModel):
-    name: str = pydantic.Field(max_length=12)
+    name: Literal["Paris", "Oslo"]
     size: Literal["small", "large"]
 
 
