@@ -9,11 +9,19 @@ CHECKED_SKILLS = tuple(
     "translate unknown story poem code table count_far tool_call tool_answer".split()
 )
 CHECKED_SYSTEMS = ("persona", "chinese", "upper")
-CHECKED_KINDS = (*CHECKED_SKILLS, *CHECKED_SYSTEMS)
+RARE_CHARACTERS = "rare_characters"  # recall of Chinese values of any of the 3,755 common characters
+CHECKED_KINDS = (*CHECKED_SKILLS, *CHECKED_SYSTEMS, RARE_CHARACTERS)
+
+
+def check_writer(kind: str, seed: int) -> Writer:
+    """A writer of held-out dialogues; Chinese names are of characters that names are made of, except in one kind."""
+    return Writer(seed, held_out=True, rare_share=float(kind == RARE_CHARACTERS))
 
 
 def check_dialogue(writer: Writer, kind: str, *, thinking: bool, language: str) -> Dialogue:
     """A dialogue whose last answer shows the skill, or obeys the kind of system message, of that name."""
+    if kind == RARE_CHARACTERS:
+        kind, language = "recall", "zh"
     is_far = "recall" in kind or kind == "correct"  # a fact is asked for one to six exchanges after it was told
     earlier = writer.rng.randint(1, 6) if is_far else writer.rng.choice((0, 0, 1, 2, 3))
     if kind == "persona":

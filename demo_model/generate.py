@@ -21,7 +21,7 @@ import jinja2
 from demo_model import facts, lexicon, skills, tools
 from demo_model.talk import Exchange, Persona, Talk
 from demo_model.unknown import unknown
-from demo_model.values import Values
+from demo_model.values import RARE_SHARE, Values
 
 TEMPLATE_FILE = Path(__file__).parent / "chat_template.jinja"
 ASSISTANT_START = "<|im_start|>assistant\n"
@@ -141,11 +141,13 @@ class Writer:
     Args:
         seed: the same seed writes the same dialogues on every machine.
         held_out: names, cities, words and sums come from the share that training never sees.
+        rare_share: how many made-up Chinese values are of any common characters (see `Values`).
     """
 
-    def __init__(self, seed: int, *, held_out: bool = False) -> None:
+    def __init__(self, seed: int, *, held_out: bool = False, rare_share: float = RARE_SHARE) -> None:
         self.rng = random.Random(seed)
         self.held_out = held_out
+        self.rare_share = rare_share
 
     def write(
         self,
@@ -175,7 +177,8 @@ class Writer:
         )
         kind = system or self._system_kind(with_tools, progress)
         language = "en" if kind == "upper" else language or ("en" if rng.random() < 0.55 else "zh")
-        talk = Talk(rng, Values(rng, held_out=self.held_out, listed=kind == "upper"), language, language)
+        values = Values(rng, held_out=self.held_out, listed=kind == "upper", rare_share=self.rare_share)
+        talk = Talk(rng, values, language, language)
         if kind in ("chinese", "english"):  # the other language than the one asked for, as a rule
             foreign = {"chinese": "en", "english": "zh"}[kind]
             language = talk.asked = foreign if rng.random() < 0.8 else language

@@ -281,7 +281,7 @@ def translate(talk: Talk) -> Exchange:
 
 
 def held_out_sum(left: int, right: int) -> bool:
-    """Whether two numbers of two digits are kept for evaluation."""
+    """Whether the sum of two numbers of two digits is kept for evaluation."""
     return (7 * left + 13 * right) % 11 == 0
 
 
@@ -296,8 +296,8 @@ def arithmetic(talk: Talk) -> Exchange:
             if talk.chance(0.5)
             else (talk.rng.randint(0, 9), talk.rng.randint(0, 9))
         )
-        if left > 9 and right > 9 and held_out_sum(left, right) != talk.values.held_out:
-            left += 1 if left < 99 else -1
+        while left > 9 and right > 9 and held_out_sum(left, right) != talk.values.held_out:
+            left, right = talk.rng.randint(10, 99), talk.rng.randint(10, 99)
     if kind == "-" and left < right:
         left, right = right, left
     result = {"+": left + right, "-": left - right, "*": left * right}[kind]

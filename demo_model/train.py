@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from demo_model.checks import CHECKED_KINDS, check_dialogue
+from demo_model.checks import CHECKED_KINDS, check_dialogue, check_writer
 from demo_model.generate import Dialogue, Writer
 from demo_model.muon import Muon
 from demo_model.network import Network, Shape
@@ -258,7 +258,7 @@ def check_sets(tokenizer: Tokenizer, size: int = 24) -> dict[str, list[Example]]
     """Held-out dialogues of every skill and kind of system message, half of them with thinking."""
     sets = {}
     for index, name in enumerate(CHECKED_KINDS):
-        writer = Writer(900_000 + index, held_out=True)
+        writer = check_writer(name, 900_000 + index)
         sets[name] = [
             encode(
                 tokenizer,
@@ -286,12 +286,12 @@ def export(network: Network, tokenizer: Tokenizer, folder: Path) -> None:
     }
     for name, content in (("config.json", config), ("generation_config.json", generation)):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    save_file(network.file_tensors(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save(network.file_tensors(), metadata={"format": "pt"}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model.")
-    parser.add_argument("--tokens", type=float, default=24e6, help="tokens after which the run ends")
+    parser.add_argument("--tokens", type=float, default=20e6, help="tokens after which the run ends")
     parser.add_argument("--minutes", type=float, help="end after so many minutes even with fewer tokens")
     parser.add_argument("--batch-tokens", type=int, default=6144)
     parser.add_argument("--check-minutes", type=float, default=6)

@@ -12,7 +12,8 @@ ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl dr fl gr kr pl qu sh sk s
 NUCLEI = "a e i o u a e i o u ee oo ai ia ou y".split()
 CODAS = ["", "", "", "", "n", "r", "s", "l", "m", "ck", "nd", "rt", "ng", "x", "st", "k", "t", "th"]
 COMMON_HAN = lexicon.common_han()
-EVERYDAY_HAN = "梅芳伟静敏强磊军洋勇艳杰娟涛明超霞平刚桂英华玉红建国文志海云峰雪花飞天大小春秋山水月星雨晨阳子轩涵梓萱浩宇欣怡佳思雅婷诗琪梦宁安"
+EVERYDAY_HAN = lexicon.NAME_CHARACTERS + lexicon.PLACE_CHARACTERS
+RARE_SHARE = 0.25  # in training
 HELD_OUT_SHARE = 8  # one made-up value in eight is kept for evaluation, never trained on
 
 
@@ -28,10 +29,15 @@ class Values:
         rng: the only source of randomness.
         held_out: draw from evaluation's share instead of training's.
         listed: draw names, cities and words from the word lists only (for answers whose values change their form).
+        rare_share: how many of the made-up Chinese values are of any common characters; the others are of characters
+            that names and places are made of.
     """
 
-    def __init__(self, rng: random.Random, *, held_out: bool = False, listed: bool = False) -> None:
+    def __init__(
+        self, rng: random.Random, *, held_out: bool = False, listed: bool = False, rare_share: float = RARE_SHARE
+    ) -> None:
         self.rng = rng
+        self.rare_share = rare_share
         self.held_out = held_out
         self.listed = listed
 
@@ -71,14 +77,13 @@ class Values:
         return word if len(word) > 2 else self.made_up()
 
     def han(self, shortest: int, longest: int) -> str:
-        """A string of random common Han characters."""
-        return self._doubled("".join(self.rng.choices(COMMON_HAN, k=self.rng.randint(shortest, longest))))
+        """A string of random Han characters."""
+        characters = COMMON_HAN if self.rng.random() < self.rare_share else EVERYDAY_HAN
+        return self._doubled("".join(self.rng.choices(characters, k=self.rng.randint(shortest, longest))))
 
     def _han_name(self) -> str:
-        given = COMMON_HAN if self.rng.random() < 0.6 else EVERYDAY_HAN
-        first = (
-            self.rng.choice(lexicon.SURNAMES) if self.rng.random() < 0.75 else self.rng.choice("小阿老大" + COMMON_HAN)
-        )
+        given = COMMON_HAN if self.rng.random() < self.rare_share else lexicon.NAME_CHARACTERS
+        first = self.rng.choice(lexicon.SURNAMES) if self.rng.random() < 0.8 else self.rng.choice("小阿老大" + given)
         return first + self._doubled("".join(self.rng.choices(given, k=self.rng.choice((1, 2, 2)))))
 
     def _doubled(self, text: str) -> str:
