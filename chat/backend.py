@@ -434,6 +434,7 @@ def _start(settings: HostSettings) -> subprocess.Popen[bytes]:
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError), process.stdin as stdin:
         stdin.write(settings.to_json().encode())
+    threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie if it ends before us
     return process
 
 

@@ -120,7 +120,13 @@ class HuggingFace(http.server.BaseHTTPRequestHandler):
     def answer(self, *, with_body: bool) -> None:
         path = self.path.split("?")[0]
         files = {file.name: file for file in DEMO_MODEL_DIR.iterdir() if file.is_file()}
-        if path.startswith(f"/api/models/{self.model_id}"):
+        if path.startswith(f"/api/models/{self.model_id}/tree/"):
+            tree = [
+                {"type": "file", "path": name, "size": file.stat().st_size, "oid": "2" * 40}
+                for name, file in files.items()
+            ]
+            self.reply(200, json.dumps(tree).encode(), "application/json", with_body=with_body)
+        elif path.startswith(f"/api/models/{self.model_id}"):
             listing = {"id": self.model_id, "sha": "1" * 40, "siblings": [{"rfilename": name} for name in files]}
             self.reply(200, json.dumps(listing).encode(), "application/json", with_body=with_body)
         elif path.startswith(f"/{self.model_id}/resolve/") and (file := files.get(path.rsplit("/", 1)[-1])):
@@ -181,8 +187,8 @@ def resolve_in_new_process(name: str, hub: str, tmp_path: Path, **environment: s
 
 def test_a_model_comes_from_hugging_face_and_then_from_its_cache(hugging_face, dead_address, tmp_path):
     first = resolve_in_new_process("Qwen3-tiny", "huggingface", tmp_path, HF_ENDPOINT=hugging_face)
+    assert first.stdout.strip(), first.stderr
     folder = Path(first.stdout.strip())
-    assert folder.is_dir(), first.stdout + first.stderr
     assert (folder / "model.safetensors").read_bytes() == (DEMO_MODEL_DIR / "model.safetensors").read_bytes()
     offline = resolve_in_new_process("Qwen/Qwen3-tiny", "huggingface", tmp_path, HF_ENDPOINT=dead_address)
     assert offline.stdout.strip() == str(folder)
