@@ -9,6 +9,8 @@ CHECKED_SKILLS = tuple(
     "translate unknown story poem code table count_far tool_call tool_answer".split()
 )
 CHECKED_SYSTEMS = ("persona", "chinese", "upper")
+# Answers that show their language and case; a sum looks the same under every system message.
+WORDY_SKILLS = ("greet", "identity", "small_talk", "unknown", "tell", "recall")
 RARE_CHARACTERS = "rare_characters"  # recall of Chinese values of any of the 3,755 common characters
 CHECKED_KINDS = (*CHECKED_SKILLS, *CHECKED_SYSTEMS, RARE_CHARACTERS)
 
@@ -27,6 +29,7 @@ def check_dialogue(writer: Writer, kind: str, *, thinking: bool, language: str) 
     if kind == "persona":
         return writer.write(skill="identity", system="persona", thinking=thinking, language=language, earlier=earlier)
     if kind in CHECKED_SYSTEMS:
-        return writer.write(system=kind, thinking=thinking, language=language, earlier=earlier)
+        skill = writer.rng.choice(WORDY_SKILLS)
+        return writer.write(skill=skill, system=kind, thinking=thinking, language=language, earlier=earlier)
     system = writer.rng.choice(("none", "default"))
     return writer.write(skill=kind, system=system, thinking=thinking, language=language, earlier=earlier)

@@ -61,6 +61,7 @@ def generate(folder: Path, prompts: list[str]) -> list[str]:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")  # the engine in this process: it starts in seconds
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: a second thread costs more than it brings
     from vllm import LLM, SamplingParams
     from vllm.inputs import TokensPrompt
 
