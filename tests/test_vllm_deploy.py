@@ -79,7 +79,7 @@ def test_a_cut_answer_says_so_on_standard_error():
 
 def test_ctrl_c_keeps_what_was_printed_and_ends_with_130():
     process = subprocess.Popen(
-        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "ignore_eos=true"],
+        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=3000"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,7 +94,7 @@ def test_ctrl_c_keeps_what_was_printed_and_ends_with_130():
 
 def test_a_reader_that_leaves_is_no_error():
     process = subprocess.Popen(
-        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "ignore_eos=true", "--max-tokens", "300"],
+        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=300", "--max-tokens", "300"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
