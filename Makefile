@@ -44,7 +44,9 @@ format: install
 	$(RUN) -m ruff check --fix $(SOURCES)
 
 demo-model: install
-	$(RUN) -m demo_model.train
+	$(RUN) -m demo_model.train_tokenizer
+	$(RUN) -m demo_model.train --tokens 20e6
+	$(RUN) -m demo_model.evaluate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
