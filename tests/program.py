@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,3 +16,13 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; standard input is empty unless options say otherwise."""
     defaults = {"capture_output": True, "text": True, "timeout": 300, "check": False, "stdin": subprocess.DEVNULL}
     return subprocess.run([*PROGRAM, *arguments], **(defaults | options))
+
+
+def start(*arguments: str, **options) -> subprocess.Popen[bytes]:
+    """Start a command that Ctrl-C reaches, also where the tests run in the background and inherit that it does not."""
+    return subprocess.Popen(
+        [*PROGRAM, *arguments],
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )

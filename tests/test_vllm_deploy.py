@@ -13,7 +13,7 @@ import pytest
 
 import vllm_deploy
 from chat.backend import stop_hosts
-from tests.program import GREEDY, PROGRAM, ROOT, run
+from tests.program import GREEDY, ROOT, run, start
 
 HEAVY = {"torch", "transformers", "vllm"}
 
@@ -78,12 +78,8 @@ def test_a_cut_answer_says_so_on_standard_error():
 
 
 def test_ctrl_c_keeps_what_was_printed_and_ends_with_130():
-    process = subprocess.Popen(
-        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=3000"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command = ["ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=3000"]
+    process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.read(6) == b"1, 2, "
     process.send_signal(signal.SIGINT)
@@ -93,12 +89,8 @@ def test_ctrl_c_keeps_what_was_printed_and_ends_with_130():
 
 
 def test_a_reader_that_leaves_is_no_error():
-    process = subprocess.Popen(
-        [*PROGRAM, "ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=300", "--max-tokens", "300"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    command = ["ask", "Count from 1 to 100.", *GREEDY, "--set", "min_tokens=300", "--max-tokens", "300"]
+    process = start(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.read(4)
     process.stdout.close()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from chat.backend import stop_hosts
-from tests.program import GREEDY, PROGRAM, run
+from tests.program import GREEDY, run, start
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +68,7 @@ def test_a_second_run_goes_on_where_the_first_was_ended(files, how):
     source, target = files
     write_lines(source, [conversation(f"Count from {number} to 100.") for number in range(60)])
     command = ["batch", str(source), str(target), "--max-tokens", "40", *GREEDY]
-    process = subprocess.Popen([*PROGRAM, *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = start(*command, stderr=subprocess.PIPE)
     deadline_s = time.monotonic() + 120
     while not (target.exists() and target.read_text().count("\n") >= 3) and time.monotonic() < deadline_s:
         time.sleep(0.005)
