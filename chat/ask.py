@@ -23,14 +23,12 @@ __all__ = [
     "EXIT_OK",
     "EXIT_TOO_LONG",
     "EXIT_UNREACHABLE",
-    "EXIT_USAGE",
     "ask",
     "ask_in_conversation",
 ]
 
 EXIT_OK = 0
 EXIT_ERROR = 1
-EXIT_USAGE = 2
 EXIT_TOO_LONG = 3  # the question does not fit the window
 EXIT_UNREACHABLE = 4  # no hub, no engine, no server
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells count it

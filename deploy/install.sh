@@ -60,7 +60,7 @@ install_packages() {
     if [ "$build" = cpu ]; then
         say "PyTorch $torch_version for CPU"
         install_cpu_torch
-        say "vLLM for CPU and everything else (about 600 MB)"
+        say "vLLM for CPU and everything else"
         pip install --no-deps -r requirements-cpu.txt -r requirements-dev.txt
     else
         say "vLLM for GPU and everything else (several GB)"
