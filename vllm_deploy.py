@@ -8,6 +8,7 @@ before it is needed: ``--help`` must answer at once.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import signal
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 API_KEY_VARIABLE = "OPENAI_API_KEY"
+# Commands whose options and work live in a room of their own: a module with add_options(parser) and run(options). It is
+# imported only when its command is the one that was typed.
+ROOMS = {
+    "serve": ("chat.server.command", "start vLLM's OpenAI-compatible server"),
+}
 DURATIONS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -33,7 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     parser, commands = build_parser()
-    if not any(argument in commands for argument in argv) and not {"-h", "--help", "--version"} & set(argv):
+    typed = next((argument for argument in argv if argument in commands), "")
+    if typed in ROOMS:
+        fill_room_options(commands[typed], ROOMS[typed][0])
+    elif not typed and not {"-h", "--help", "--version"} & set(argv):
         argv = ["chat", *argv]
     options = parser.parse_args(argv)
     try:
@@ -171,18 +180,11 @@ def run_stop(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_serve(options: argparse.Namespace) -> int:
-    """Become vLLM's own server."""
-    from chat.server.launch import serve
-
-    serve(options.model, host=options.host, port=options.port, vllm_arguments=options.vllm_arguments)
-
-
 # -- options --------------------------------------------------------------------------------------------------------
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
-    """Return the parser and the names of the commands."""
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser, and those of the commands by name; the commands in ``ROOMS`` have no options yet."""
     parser = argparse.ArgumentParser(
         prog="vllm_deploy.py",
         description="Chat with a self-hosted model on vLLM. Without a command: chat.",
@@ -210,12 +212,16 @@ def build_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     add("ps", run_ps, "list the engines that are loaded")
     stop = add("stop", run_stop, "unload engines")
     stop.add_argument("pid", nargs="*", type=int, help="process ids from ps; all if left out")
-    serve = add("serve", run_serve, "start vLLM's OpenAI-compatible server")
-    serve.add_argument("--model", default="demo", help="demo, a folder, or an id on ModelScope or Hugging Face")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("vllm_arguments", nargs=argparse.REMAINDER, help="after --: options for vLLM's server")
-    return parser, list(commands.choices)
+    for name, (_, text) in ROOMS.items():
+        commands.add_parser(name, help=text, description=text)
+    return parser, dict(commands.choices)
+
+
+def fill_room_options(command: argparse.ArgumentParser, module_name: str) -> None:
+    """Let the command's own module say what it takes and do its work."""
+    room = importlib.import_module(module_name)
+    room.add_options(command)
+    command.set_defaults(run=room.run)
 
 
 def add_chat_options(command: argparse.ArgumentParser) -> None:
