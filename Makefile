@@ -45,7 +45,7 @@ format: install
 
 demo-model: install
 	$(RUN) -m demo_model.train_tokenizer
-	$(RUN) -m demo_model.train --tokens 20e6
+	$(RUN) -m demo_model.train
 	$(RUN) -m demo_model.evaluate
 
 clean:

@@ -290,7 +290,7 @@ def recall(talk: Talk, key: str = "") -> Exchange:
     if not key and len(talk.facts) > 1 and talk.chance(0.1):
         return _recall_two(talk)
     if not key:
-        key = talk.rng.choice(sorted(talk.facts)) if talk.facts and talk.chance(0.85) else talk.rng.choice(COMMON_KEYS)
+        key = talk.rng.choice(sorted(talk.facts)) if talk.facts and talk.chance(0.75) else talk.rng.choice(COMMON_KEYS)
     question = talk.ask(*FACTS[key].asked)
     if key not in talk.facts:
         english, chinese = FACTS[key].noun

@@ -47,15 +47,15 @@ Skill = Callable[[Talk], Exchange]
 SKILLS: dict[str, tuple[Skill, float]] = {
     "tell": (facts.tell, 7),
     "tell_two": (facts.tell_two, 3.5),
-    "recall": (facts.recall, 12),
-    "correct": (facts.correct, 4),
-    "about": (facts.about, 1.5),
+    "recall": (facts.recall, 14),
+    "correct": (facts.correct, 7),
+    "about": (facts.about, 3),
     "greet": (skills.greet, 3),
     "identity": (skills.who, 4),
     "small_talk": (skills.chat, 4),
-    "repeat": (skills.repeat, 14),
+    "repeat": (skills.repeat, 10),
     "said_before": (skills.said_before, 5),
-    "arithmetic": (skills.arithmetic, 12),
+    "arithmetic": (skills.arithmetic, 10),
     "count": (skills.count, 4),
     "list": (skills.name_list, 4),
     "translate": (skills.translate, 4),
@@ -215,9 +215,9 @@ class Writer:
             share = 1 if progress > 0.06 else 0.4
             kinds |= {
                 "persona": 18 * share,
-                "chinese": 5 * share,
+                "chinese": 7 * share,
                 "english": 1.5 * share,
-                "upper": 5 * share,
+                "upper": 8 * share,
                 "fact": 2.5 * share,
             }
         return self.rng.choices(list(kinds), list(kinds.values()))[0]
@@ -306,9 +306,9 @@ class Writer:
         if progress < 0.12 and kind != "upper":
             weights = [weight * (6 if name == "repeat" else 1) for name, weight in zip(names, weights, strict=True)]
         plan = rng.choices(names, weights, k=earlier + 1)
-        if rng.random() < 0.4 and earlier:  # a dialogue about the user: told early, asked for later
+        if rng.random() < 0.5 and earlier:  # a dialogue about the user: told early, asked for later
             plan = [
-                rng.choice(("tell", "tell_two", "correct", "recall", "recall", *QUICK_SKILLS))
+                rng.choice(("tell", "tell_two", "correct", "correct", "recall", "recall", *QUICK_SKILLS))
                 if kind != "upper"
                 else name
                 for name in plan
@@ -324,14 +324,14 @@ class Writer:
         if skill in ("recall", "correct", "recall_corrected", "not_told"):
             plan = self._fact_plan(earlier, skill)
         if skill:
-            plan[-1] = "tool" if skill.startswith("tool_") else "recall" if skill == "recall_corrected" else skill
+            plan[-1] = "tool" if skill.startswith("tool_") else "told" if skill.startswith("recall") else skill
         return plan
 
     def _fact_plan(self, earlier: int, skill: str) -> list[str]:
-        """A plan in which the first exchange tells what the last one is about; what lies between tells nothing."""
+        """A plan in which the first exchange tells a fact, as a rule that of the last; what lies between tells nothing."""
         between = ("greet", "repeat", "arithmetic", "unknown", "list", "translate", "small_talk", "count")
         plan = [self.rng.choice(between) for _ in range(max(earlier, 1))]
-        if skill != "not_told":
+        if skill != "not_told" or self.rng.random() < 0.5:  # what was not told is asked for among what was
             plan[0] = self.rng.choice(("tell", "tell", "tell_two"))
         if skill == "recall_corrected":
             plan.insert(1, "correct")
@@ -341,8 +341,12 @@ class Writer:
         """The exchange of that name, or its nearest substitute where the dialogue has no place for it."""
         if name == "tool":
             return tools.call(talk)
+        if name == "told" and talk.facts:
+            return facts.recall(talk, self.rng.choice(sorted(talk.facts)))
         if name == "not_told":
             return facts.recall(talk, self.rng.choice([key for key in facts.FACTS if key not in talk.facts]))
+        if name == "told":
+            name = "recall"
         if name == "recall" and not talk.facts and self.rng.random() < 0.6:
             name = "tell"
         if name == "said_before" and talk.exchanges and not _quotable(talk.exchanges[-1]):

@@ -291,7 +291,7 @@ def export(network: Network, tokenizer: Tokenizer, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the demo model.")
-    parser.add_argument("--tokens", type=float, default=20e6, help="tokens after which the run ends")
+    parser.add_argument("--tokens", type=float, default=33e6, help="tokens after which the run ends")
     parser.add_argument("--minutes", type=float, help="end after so many minutes even with fewer tokens")
     parser.add_argument("--batch-tokens", type=int, default=6144)
     parser.add_argument("--check-minutes", type=float, default=6)
