@@ -3,10 +3,12 @@
 # make test                       run the tests
 #
 # Everything is installed into .venv the first time. PYTHON, VENV and BUILD (cpu, gpu, auto) can be overruled.
+# EXTRAS="web stack" also installs what the web page and the stack need.
 
 PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= auto
+EXTRAS ?=
 MODEL ?= demo
 ARGS ?=
 
@@ -17,10 +19,10 @@ SOURCES = *.py chat demo_model tests benchmarks examples
 .PHONY: help install chat ask serve test bench check format demo-model clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 5
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 7
 
 install:
-	@deploy/install.sh $(VENV) $(BUILD) $(PYTHON)
+	@deploy/install.sh $(VENV) $(BUILD) $(PYTHON) "$(EXTRAS)"
 
 chat: install
 	@$(RUN) vllm_deploy.py chat --model "$(MODEL)" $(ARGS)

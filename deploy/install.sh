@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Install everything into one virtual environment; called by the Makefile.
 #
-#   deploy/install.sh VENV BUILD PYTHON      BUILD: cpu, gpu or auto
+#   deploy/install.sh VENV BUILD PYTHON [EXTRAS]      BUILD: cpu, gpu or auto; EXTRAS: such as "web stack"
 #
 # A second call with the same requirements does nothing: the environment keeps a fingerprint of what it was made from.
 set -euo pipefail
 
-venv=$1 build=$2 python=$3
+venv=$1 build=$2 python=$3 extras=${4:-}
 torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 
@@ -66,10 +66,15 @@ install_packages() {
         say "vLLM for GPU and everything else (several GB)"
         pip install -r requirements.txt -r requirements-dev.txt
     fi
+    for extra in $extras; do
+        [ -f "requirements-$extra.txt" ] || die "EXTRAS names $extra, which there is not" "There are: $(echo requirements-*.txt)"
+        say "What $extra needs"
+        pip install --no-deps -r "requirements-$extra.txt"
+    done
 }
 
 pick_build
-fingerprint=$(cat deploy/install.sh requirements*.txt pyproject.toml | cksum)-$build
+fingerprint=$(cat deploy/install.sh requirements*.txt pyproject.toml | cksum)-$build-$extras
 [ "$(cat "$venv/.installed" 2>/dev/null)" != "$fingerprint" ] || exit 0
 
 say "Installing the $build build into $venv ($why)"
