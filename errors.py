@@ -20,6 +20,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   ├── StoreBusyError                 another program holds the store for too long
     │   └── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
+    ├── StackError                         services that cannot be started, reached or stopped
     └── CommandError                       a command of the terminal that cannot be done
         └── UnknownCommandError            there is no such command
 """
@@ -43,6 +44,7 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "SamplingError",
+    "StackError",
     "StoreBusyError",
     "StoreError",
     "UnknownCommandError",
@@ -154,6 +156,10 @@ class ConversationNotFoundError(StoreError, LookupError):
 
 class ConfigError(ChatError, ValueError):
     """A setting is unknown, or its value is of a wrong kind."""
+
+
+class StackError(ChatError):
+    """The services of a stack cannot be started, reached or stopped."""
 
 
 class CommandError(ChatError):
