@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from errors import ModelLoadError
-from model_hub import kv_cache_bytes_per_token, max_window, weights_bytes
+from model_memory import read_memory_needs, weights_bytes
 
 __all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "first_line", "import_vllm", "load_error"]
 
@@ -60,7 +60,8 @@ def cpu_kv_cache_bytes(
     import psutil
 
     free_bytes = int(psutil.virtual_memory().available * part)
-    wanted = kv_cache_bytes_per_token(model_dir) * (max_model_len or max_window(model_dir)) * CPU_SEQUENCES
+    needs = read_memory_needs(model_dir)
+    wanted = needs.cache_bytes(max_model_len or needs.max_window) * CPU_SEQUENCES or MAX_CPU_KV_CACHE_BYTES
     return max(1 << 26, min(wanted, MAX_CPU_KV_CACHE_BYTES, free_bytes))
 
 

@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from errors import HubUnreachableError, ModelError, ModelLoadError, ModelNotFoundError
+from model_memory import DOWNLOAD_AGAIN, read_tensor_header
 
 __all__ = [
     "DEMO_MODEL",
     "DEMO_MODEL_DIR",
     "check_model_dir",
     "is_demo",
-    "kv_cache_bytes_per_token",
-    "max_window",
     "resolve_model",
 ]
 
@@ -91,51 +89,17 @@ def check_model_dir(model_dir: str | os.PathLike[str]) -> Path:
     _check_weights(folder)
     tokenizers = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "tekken.json")
     if not any((folder / file).is_file() for file in tokenizers):
-        raise ModelLoadError(f"{folder} has no tokenizer (none of {', '.join(tokenizers)})", hint=_DOWNLOAD_AGAIN)
+        raise ModelLoadError(f"{folder} has no tokenizer (none of {', '.join(tokenizers)})", hint=DOWNLOAD_AGAIN)
     return folder
-
-
-def kv_cache_bytes_per_token(model_dir: str | os.PathLike[str], *, bytes_per_value: int = 2) -> int:
-    """Return how much key/value cache one token of context takes, in bytes, all layers together.
-
-    An upper bound: layers without a cache (linear attention) are counted as if they had one.
-    """
-    config = _text_config(model_dir)
-    num_heads = config.get("num_attention_heads", 1)
-    num_kv_heads = config.get("num_key_value_heads") or num_heads
-    head_dim = config.get("head_dim") or config.get("hidden_size", 0) // num_heads
-    return int(2 * config.get("num_hidden_layers", 1) * num_kv_heads * head_dim * bytes_per_value)  # 2: keys and values
-
-
-def max_window(model_dir: str | os.PathLike[str]) -> int:
-    """Return the longest window that the model's configuration allows, in tokens."""
-    return int(_text_config(model_dir).get("max_position_embeddings") or 2048)
-
-
-def weights_bytes(model_dir: str | os.PathLike[str]) -> int:
-    """Return the size of a model's weights files, in bytes."""
-    folder = Path(model_dir)
-    files = list(folder.glob("*.safetensors")) or [file for kind in OTHER_WEIGHTS for file in folder.glob(kind)]
-    return sum(file.stat().st_size for file in files)
-
-
-def _text_config(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the configuration of the language model, also where it is a part of a larger one."""
-    config = _read_json(Path(model_dir) / "config.json")
-    text_config: dict[str, Any] = config.get("text_config", config)
-    return text_config
-
-
-_DOWNLOAD_AGAIN = "The download may have been cut off: fetch the model again."
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{file} cannot be read: {error}", hint=_DOWNLOAD_AGAIN) from error
+        raise ModelLoadError(f"{file} cannot be read: {error}", hint=DOWNLOAD_AGAIN) from error
     if not isinstance(value, dict):
-        raise ModelLoadError(f"{file} holds no JSON object", hint=_DOWNLOAD_AGAIN)
+        raise ModelLoadError(f"{file} holds no JSON object", hint=DOWNLOAD_AGAIN)
     return value
 
 
@@ -147,30 +111,21 @@ def _check_weights(folder: Path) -> None:
         if missing:
             raise ModelLoadError(
                 f"{folder} lacks {len(missing)} of {len(shards)} weights files, first {missing[0]}",
-                hint=_DOWNLOAD_AGAIN,
+                hint=DOWNLOAD_AGAIN,
             )
     safetensors = sorted(folder.glob("*.safetensors"))
     if not safetensors and not any(next(folder.glob(pattern), None) for pattern in OTHER_WEIGHTS):
-        raise ModelLoadError(f"{folder} has no weights (no *.safetensors)", hint=_DOWNLOAD_AGAIN)
+        raise ModelLoadError(f"{folder} has no weights (no *.safetensors)", hint=DOWNLOAD_AGAIN)
     for file in safetensors:
         _check_safetensors(file)
 
 
 def _check_safetensors(file: Path) -> None:
-    """Compare a file's length with what its header says: 8 bytes of header length, the header, the tensors."""
+    """Compare a file's length with what its header says."""
+    _, expected = read_tensor_header(file)
     size = file.stat().st_size
-    try:
-        with file.open("rb") as stream:
-            (header_size,) = struct.unpack("<Q", stream.read(8))
-            if header_size > size:
-                raise ValueError("the header is cut off")
-            header: Mapping[str, Any] = json.loads(stream.read(header_size))
-    except (OSError, ValueError, struct.error) as error:
-        raise ModelLoadError(f"{file} is no safetensors file: {error}", hint=_DOWNLOAD_AGAIN) from error
-    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    expected = 8 + header_size + end
     if size < expected:
-        raise ModelLoadError(f"{file} is cut off: {size} of {expected} bytes", hint=_DOWNLOAD_AGAIN)
+        raise ModelLoadError(f"{file} is cut off: {size} of {expected} bytes", hint=DOWNLOAD_AGAIN)
 
 
 def _hub_order(hub: str) -> tuple[str, ...]:
