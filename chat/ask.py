@@ -15,7 +15,7 @@ from errors import ChatError, EngineError, HubUnreachableError, PromptTooLongErr
 from vllm_wrapper import Reply
 
 if TYPE_CHECKING:
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
 __all__ = [
     "EXIT_ERROR",
@@ -68,7 +68,7 @@ def ask(
     return (EXIT_INTERRUPTED if reply.finish_reason == "abort" else EXIT_OK), reply
 
 
-def find_conversation(store: ConversationStore, conversation_id: str | None, system: str) -> Conversation:
+def find_conversation(store: Store, conversation_id: str | None, system: str) -> Conversation:
     """Return the conversation that is named, else the last one, else a new one with this system message."""
     if conversation_id:
         return store.load(conversation_id)
@@ -79,7 +79,7 @@ def find_conversation(store: ConversationStore, conversation_id: str | None, sys
 
 def ask_in_conversation(
     backend: Backend,
-    store: ConversationStore,
+    store: Store,
     conversation: Conversation,
     question: str,
     *,

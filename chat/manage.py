@@ -11,14 +11,14 @@ from chat import transfer
 from errors import ChatError
 
 if TYPE_CHECKING:
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
 __all__ = ["delete", "export", "import_file", "list_conversations", "search", "show"]
 
 SHORT_ID = 8  # characters of an id that are shown; any beginning that fits one conversation only will do
 
 
-def list_conversations(store: ConversationStore, *, limit: int) -> None:
+def list_conversations(store: Store, *, limit: int) -> None:
     """Print the latest conversations, a line each: id, time, number of messages, title."""
     for summary in store.recent(limit=limit):
         when = datetime.fromtimestamp(summary.updated_at_utc).strftime("%Y-%m-%d %H:%M")
@@ -26,18 +26,18 @@ def list_conversations(store: ConversationStore, *, limit: int) -> None:
         print(f"{summary.id[:SHORT_ID]}  {when}  {summary.num_messages:>4}  {summary.title}{mark}")
 
 
-def show(store: ConversationStore, conversation_id: str) -> None:
+def show(store: Store, conversation_id: str) -> None:
     """Print a conversation as Markdown."""
     print(transfer.to_markdown(store.load(conversation_id)), end="")
 
 
-def search(store: ConversationStore, text: str) -> None:
+def search(store: Store, text: str) -> None:
     """Print the messages that hold these words, a line each."""
     for hit in store.search(text):
         print(f"{hit.conversation_id[:SHORT_ID]}  {hit.role:<9}  {hit.title} | {hit.excerpt}")
 
 
-def export(store: ConversationStore, conversation_id: str, file: Path, *, overwrite: bool) -> None:
+def export(store: Store, conversation_id: str, file: Path, *, overwrite: bool) -> None:
     """Write a conversation to a file; its ending tells the format."""
     conversation = store.load(conversation_id)
     match file.suffix:
@@ -53,13 +53,13 @@ def export(store: ConversationStore, conversation_id: str, file: Path, *, overwr
     print(file)
 
 
-def import_file(store: ConversationStore, file: Path) -> None:
+def import_file(store: Store, file: Path) -> None:
     """Keep the conversations of a file, all of them or none; print their ids and titles."""
     for kept in store.insert_all(transfer.read(file)):
         print(f"{kept.id[:SHORT_ID]}  {kept.title}")
 
 
-def delete(store: ConversationStore, conversation_id: str, *, confirmed: bool) -> None:
+def delete(store: Store, conversation_id: str, *, confirmed: bool) -> None:
     """Delete a conversation for ever, after asking."""
     conversation = store.load(conversation_id)
     if not confirmed:

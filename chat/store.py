@@ -8,17 +8,17 @@ nobody overwrites what another has said or set.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from chat.conversation import Conversation, Message, make_id
+from chat.conversation import Conversation, Message
+from chat.store_changes import Changes, add_message, copy_with_new_ids, find_changes, is_open, kept_by, take_changes
 from chat.store_database import Database
+from chat.store_interface import SearchHit, Summary
 from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row
 from chat.store_schema import conversations, message_search, messages, turns_under_way
 from chat.store_search import add_to_index, make_excerpt, matching, remove_from_index
@@ -28,44 +28,8 @@ from errors import ConversationNotFoundError, StoreError
 __all__ = ["LOCAL_OWNER", "ConversationStore", "SearchHit", "Summary", "default_path"]
 
 LOCAL_OWNER = "local"
+MAX_VARIABLES = 1000  # in one query; SQLite takes 32,766
 MIN_PREFIX = 4  # characters of an id that are enough to name a conversation, if they fit one only
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One line of a list of conversations.
-
-    Attributes:
-        num_messages, num_turns: counted over all branches; a turn is a user message.
-        unfinished: the last turn was cut off: its writer died before the answer was complete.
-    """
-
-    id: str
-    title: str
-    num_messages: int
-    num_turns: int
-    updated_at_utc: float
-    unfinished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SearchHit:
-    """A message that was found, and the text around the words."""
-
-    conversation_id: str
-    title: str
-    message_id: str
-    role: str
-    excerpt: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What a store holds of a conversation, as far as this process knows."""
-
-    store: ConversationStore
-    row: Mapping[str, Any]
-    messages: Mapping[str, Message | None]  # None: it is there, but in which state is not known
 
 
 def default_path() -> Path:
@@ -119,13 +83,23 @@ class ConversationStore:
 
     def close(self) -> None:
         """Let go of the database. Questions that were left unanswered on purpose do not count as cut off."""
-        with contextlib.suppress(StoreError), self._database.write() as connection:
-            partial = sa.select(messages.c.id).where(messages.c.status == "partial")
-            mine = turns_under_way.c.writer == self._writer.name
-            if connection.execute(sa.select(turns_under_way.c.message_id).where(mine).limit(1)).first():
-                connection.execute(turns_under_way.delete().where(mine, turns_under_way.c.message_id.not_in(partial)))
+        with contextlib.suppress(StoreError):
+            self.leave(self._writer.name)
         self._writer.leave()
         self._database.close()
+
+    def leave(self, writer: str, *, owner: str | None = None) -> None:
+        """Note that a writer has ended: what it left unanswered was left so on purpose. Half answers stay cut off."""
+        condition = turns_under_way.c.writer == writer
+        if owner is not None:
+            owned = sa.select(conversations.c.id).where(conversations.c.owner == owner)
+            condition &= turns_under_way.c.conversation_id.in_(owned)
+        partial = sa.select(messages.c.id).where(messages.c.status == "partial")
+        with self._database.write() as connection:
+            if connection.execute(sa.select(turns_under_way.c.message_id).where(condition).limit(1)).first():
+                connection.execute(
+                    turns_under_way.delete().where(condition, turns_under_way.c.message_id.not_in(partial))
+                )
 
     # -- conversations ------------------------------------------------------------------------------------------
 
@@ -152,7 +126,7 @@ class ConversationStore:
         if conversation.tip_id is not None and conversation.tip_id not in conversation.messages:
             # Postgres shows each query its own moment, and between these two somebody has deleted it.
             raise ConversationNotFoundError(f"there is no conversation {conversation_id}")
-        conversation.kept = _Kept(self, to_conversation_row(conversation), dict(conversation.messages))
+        conversation.kept = kept_by(self, conversation)
         return conversation
 
     def recent(self, *, owner: str = LOCAL_OWNER, limit: int = 50) -> list[Summary]:
@@ -172,11 +146,11 @@ class ConversationStore:
             ids = self._cut_off(connection)
             return self._summaries(connection, (conversations.c.owner == owner, conversations.c.id.in_(ids)), limit)
 
-    def settle(self, conversation_id: str, *, owner: str = LOCAL_OWNER) -> None:
+    def settle(self, conversation_id: str, *, owner: str = LOCAL_OWNER, writer: str | None = None) -> None:
         """Leave a cut-off turn as it is: the conversation is no longer among the unfinished. Nothing is deleted."""
         with self._database.write() as connection:
             row = self._find(connection, conversation_id, owner)
-            self._take_over(connection, row.id)
+            self._take_over(connection, row.id, writer or self._writer.name)
 
     def save(self, conversation: Conversation) -> None:
         """Keep whatever has changed: new and longer messages, title, system message, settings, tip, pins, window.
@@ -187,15 +161,30 @@ class ConversationStore:
         Raises:
             ConversationNotFoundError: somebody has deleted it.
         """
-        kept = conversation.kept if isinstance(conversation.kept, _Kept) and conversation.kept.store is self else None
-        if kept is not None and not _changed(conversation, kept) and kept.row == to_conversation_row(conversation):
-            return
-        conversation.updated_at_utc = time.time()
+        if (changes := take_changes(conversation, self)) is not None:
+            self.apply([changes], owner=conversation.owner)
+            conversation.kept = kept_by(self, conversation)
+
+    def apply(
+        self,
+        several: Iterable[Changes],
+        *,
+        owner: str = LOCAL_OWNER,
+        writer: str | None = None,
+        is_over: bool = False,
+    ) -> None:
+        """Write changes that :mod:`chat.store_changes` found, in this process or elsewhere: all of them, or none.
+
+        Args:
+            writer: who wrote them, as a :class:`chat.store_writer.Writer` is named; this store itself if left out.
+            is_over: nobody is at work on these conversations.
+        Raises:
+            ConversationNotFoundError: one is not there any more, or belongs to somebody else.
+            StoreError: they name messages that are not there.
+        """
         with self._database.write() as connection:
-            now_kept = self._save(connection, conversation, kept)
-            if _changed(conversation, kept) or kept is None or conversation.tip_id != kept.row["tip_id"]:
-                self._note_turn(connection, conversation)
-        conversation.kept = now_kept
+            for changes in several:
+                self._apply(connection, changes, owner, writer or self._writer.name, is_over=is_over)
 
     def delete(self, conversation_id: str, *, owner: str = LOCAL_OWNER) -> str:
         """Delete a conversation for ever; return its title."""
@@ -211,13 +200,13 @@ class ConversationStore:
 
     def insert_all(self, made_elsewhere: Sequence[Conversation]) -> list[Conversation]:
         """Keep several conversations as :meth:`insert` does: all of them, or none if the store fails."""
-        copies = [_copy(conversation) for conversation in made_elsewhere]
+        copies = [copy_with_new_ids(conversation) for conversation in made_elsewhere]
         with self._database.write() as connection:
-            kept = [self._save(connection, copy, None) for copy in copies]
-            for copy in copies:  # nobody is writing them any more
-                self._index(connection, messages.c.conversation_id == copy.id)
-        for copy, state in zip(copies, kept, strict=True):
-            copy.kept = state
+            for copy in copies:
+                if (changes := find_changes(copy, self)) is not None:
+                    self._apply(connection, changes, copy.owner, self._writer.name, is_over=True)
+        for copy in copies:
+            copy.kept = kept_by(self, copy)
         return copies
 
     # -- messages -----------------------------------------------------------------------------------------------
@@ -228,19 +217,7 @@ class ConversationStore:
         A message whose id is there already is replaced: begin an answer as ``partial``, write it again as it grows,
         and once more when it is complete. If the store fails, the conversation is what it was.
         """
-        replaced = conversation.messages.get(message.id)
-        before = (conversation.title, list(conversation.redo_ids), conversation.tip_id)
-        placed = conversation.add(message)
-        try:
-            self.save(conversation)
-        except StoreError:
-            if replaced is None:
-                conversation.forget(placed)
-            else:
-                conversation.messages[message.id] = replaced
-            conversation.title, conversation.redo_ids, conversation.tip_id = before
-            raise
-        return placed
+        return add_message(conversation, message, self.save)
 
     # -- searching ----------------------------------------------------------------------------------------------
 
@@ -312,41 +289,47 @@ class ConversationStore:
             for row in connection.execute(query)
         ]
 
-    def _save(self, connection: sa.Connection, conversation: Conversation, kept: _Kept | None) -> _Kept:
-        """Write what differs from what is kept; return what is kept then."""
-        if kept is None:
-            kept = self._begin(connection, conversation)
-        else:
-            self._save_row(connection, conversation, kept)
-        for message in _changed(conversation, kept):
-            self._save_message(connection, message, conversation.id, is_new=message.id not in kept.messages)
-        return _Kept(self, to_conversation_row(conversation), dict(conversation.messages))
+    def _apply(self, connection: sa.Connection, changes: Changes, owner: str, writer: str, *, is_over: bool) -> None:
+        self._write(connection, changes, owner)
+        if is_over:
+            self._index(connection, messages.c.conversation_id == changes.conversation_id)
+        elif changes.concern_turn:
+            self._note_turn(connection, changes, writer)
 
-    def _begin(self, connection: sa.Connection, conversation: Conversation) -> _Kept:
-        """Put a conversation into the store, or find the part of it that is there already."""
-        row = to_conversation_row(conversation)
-        there = conversations.c.id == conversation.id
-        changed = connection.execute(
-            conversations.update().where(there, conversations.c.owner == conversation.owner).values(**row)
-        ).rowcount
-        if not changed:
-            connection.execute(conversations.insert().values(**row))
-            return _Kept(self, {**row, "tip_id": None}, {})
-        ids = connection.execute(sa.select(messages.c.id).where(messages.c.conversation_id == conversation.id))
-        return _Kept(self, row, dict.fromkeys((message_id for (message_id,) in ids), None))
-
-    def _save_row(self, connection: sa.Connection, conversation: Conversation, kept: _Kept) -> None:
-        row = to_conversation_row(conversation)
-        there = conversations.c.id == conversation.id
-        changed = {name: value for name, value in row.items() if value != kept.row[name]}
-        if "pinned_ids" in changed:
+    def _write(self, connection: sa.Connection, changes: Changes, owner: str) -> None:
+        """Write changes. What another process has changed meanwhile stays, unless the same was changed here."""
+        there = sa.and_(conversations.c.id == changes.conversation_id, conversations.c.owner == owner)
+        row = to_conversation_row(changes.fields)
+        if changes.pinned or changes.unpinned:
             pins = connection.execute(sa.select(conversations.c.pinned_ids).where(there).with_for_update()).scalar()
-            before, now = set(kept.row["pinned_ids"]), conversation.pinned_ids
-            changed["pinned_ids"] = sorted((set(pins or ()) | (now - before)) - (before - now))
-        if not connection.execute(conversations.update().where(there).values(**changed)).rowcount:
-            raise ConversationNotFoundError(f"there is no conversation {conversation.id} any more")
+            row["pinned_ids"] = sorted((set(pins or ()) | changes.pinned) - changes.unpinned)
+        kept_ids: set[str] = set()
+        if connection.execute(conversations.update().where(there).values(**row)).rowcount:
+            kept_ids = self._kept_ids(connection, changes)
+        elif changes.is_new:
+            values = {"pinned_ids": [], **row, "id": changes.conversation_id, "owner": owner}
+            connection.execute(conversations.insert().values(**values))
+        else:
+            raise ConversationNotFoundError(f"there is no conversation {changes.conversation_id} any more")
+        if unknown := changes.named_ids - kept_ids - {message.id for message in changes.messages}:
+            raise StoreError(f"conversation {changes.conversation_id} has no message {min(unknown)}")
+        for message in changes.messages:
+            self._write_message(connection, message, changes.conversation_id, is_new=message.id not in kept_ids)
 
-    def _save_message(self, connection: sa.Connection, message: Message, conversation_id: str, *, is_new: bool) -> None:
+    @staticmethod
+    def _kept_ids(connection: sa.Connection, changes: Changes) -> set[str]:
+        """Return which of the messages that the changes hold or name are in the conversation already."""
+        named = sorted(changes.named_ids | {message.id for message in changes.messages})
+        mine = messages.c.conversation_id == changes.conversation_id
+        found: set[str] = set()
+        for start in range(0, len(named), MAX_VARIABLES):
+            part = messages.c.id.in_(named[start : start + MAX_VARIABLES])
+            found |= set(connection.execute(sa.select(messages.c.id).where(mine, part)).scalars())
+        return found
+
+    def _write_message(
+        self, connection: sa.Connection, message: Message, conversation_id: str, *, is_new: bool
+    ) -> None:
         row = to_message_row(message, conversation_id)
         written = messages.insert() if is_new else messages.update().where(messages.c.id == message.id)
         position = connection.execute(written.values(**row).returning(messages.c.position)).scalar_one()
@@ -357,29 +340,33 @@ class ConversationStore:
 
     # -- turns under way ----------------------------------------------------------------------------------------
 
-    def _note_turn(self, connection: sa.Connection, conversation: Conversation) -> None:
+    def _note_turn(self, connection: sa.Connection, changes: Changes, writer: str) -> None:
         """Remember the last turn while it is not over; whoever goes on with a cut-off one takes it over."""
-        self._take_over(connection, conversation.id)
-        tip = conversation.tip
-        if tip is None or not _is_open(tip):
+        self._take_over(connection, changes.conversation_id, writer)
+        tip = connection.execute(
+            sa.select(messages.c.id, messages.c.role, messages.c.status, messages.c.finish_reason).where(
+                messages.c.id == changes.tip_id, messages.c.conversation_id == changes.conversation_id
+            )
+        ).first()
+        if tip is None or not is_open(role=tip.role, status=tip.status, finish_reason=tip.finish_reason):
             return
         connection.execute(turns_under_way.delete().where(turns_under_way.c.message_id == tip.id))
         connection.execute(
             turns_under_way.insert().values(
                 message_id=tip.id,
-                conversation_id=conversation.id,
-                writer=self._writer.name,
+                conversation_id=changes.conversation_id,
+                writer=writer,
                 seen_at_utc=time.time(),
             )
         )
 
-    def _take_over(self, connection: sa.Connection, conversation_id: str) -> None:
+    def _take_over(self, connection: sa.Connection, conversation_id: str, writer: str) -> None:
         """Forget the turns that were under way here, or whose writer is gone. What is there of their answers stays."""
         rows = connection.execute(
             sa.select(turns_under_way).where(turns_under_way.c.conversation_id == conversation_id)
         ).all()
         gone = [row.message_id for row in rows if _writer_is_gone(row)]
-        mine = [row.message_id for row in rows if row.writer == self._writer.name]
+        mine = [row.message_id for row in rows if row.writer == writer]
         if gone or mine:
             connection.execute(turns_under_way.delete().where(turns_under_way.c.message_id.in_(gone + mine)))
         if gone:
@@ -395,37 +382,6 @@ class ConversationStore:
     @staticmethod
     def _cut_off(connection: sa.Connection) -> set[str]:
         return {row.conversation_id for row in connection.execute(sa.select(turns_under_way)) if _writer_is_gone(row)}
-
-
-def _copy(conversation: Conversation) -> Conversation:
-    """Return the same conversation with ids that nobody has used."""
-    new_ids: dict[str | None, str | None] = {None: None}
-    new_ids |= {old_id: make_id() for old_id in conversation.messages}
-    return dataclasses.replace(
-        conversation,
-        id=make_id(),
-        settings=dict(conversation.settings),
-        messages={
-            str(new_ids[m.id]): dataclasses.replace(m, id=str(new_ids[m.id]), parent_id=new_ids[m.parent_id])
-            for m in conversation.messages.values()
-        },
-        tip_id=new_ids[conversation.tip_id],
-        redo_ids=[new_ids[old_id] for old_id in conversation.redo_ids],
-        pinned_ids={str(new_ids[old_id]) for old_id in conversation.pinned_ids},
-        window_start_id=new_ids[conversation.window_start_id],
-        kept=None,
-    )
-
-
-def _changed(conversation: Conversation, kept: _Kept | None) -> list[Message]:
-    """Return the messages that are not on disk as they are now."""
-    known = kept.messages if kept else {}
-    return [message for message in conversation.messages.values() if known.get(message.id) is not message]
-
-
-def _is_open(message: Message) -> bool:
-    """Tell whether a turn that ends in this message still waits for something."""
-    return message.role in ("user", "tool") or message.status == "partial" or message.finish_reason == "tool_calls"
 
 
 def _writer_is_gone(row: Any) -> bool:

@@ -6,7 +6,7 @@ import array
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chat.conversation import Conversation, Message
@@ -27,21 +27,9 @@ def to_json(value: Any) -> str:
     return _storable(json.dumps(value, ensure_ascii=False))
 
 
-def to_conversation_row(conversation: Conversation) -> dict[str, Any]:
-    """Return a conversation's row; its messages have rows of their own."""
-    return {
-        "id": conversation.id,
-        "owner": conversation.owner,
-        "title": _storable(conversation.title),
-        "system": _storable(conversation.system),
-        "settings": dict(conversation.settings),
-        "tip_id": conversation.tip_id,
-        "redo_ids": list(conversation.redo_ids),
-        "pinned_ids": sorted(conversation.pinned_ids),
-        "window_start_id": conversation.window_start_id,
-        "created_at_utc": conversation.created_at_utc,
-        "updated_at_utc": conversation.updated_at_utc,
-    }
+def to_conversation_row(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return columns for fields of a conversation; its messages have rows of their own."""
+    return {name: _storable(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def to_conversation(row: Any, found: Sequence[Message]) -> Conversation:

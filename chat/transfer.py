@@ -25,7 +25,7 @@ from typing import Any
 from chat.conversation import Conversation, Message, from_dicts, make_title
 from errors import InvalidMessageError, StoreError
 
-__all__ = ["read", "to_json", "to_jsonl", "to_markdown", "write"]
+__all__ = ["from_dict", "message_to_dict", "read", "to_dict", "to_json", "to_jsonl", "to_markdown", "write"]
 
 FORMAT = "vllm-deploy conversation"
 VERSION = 1
@@ -62,6 +62,11 @@ def to_markdown(conversation: Conversation) -> str:
 
 def to_json(conversation: Conversation) -> str:
     """Return everything about a conversation but its owner; :func:`read` makes it a conversation again."""
+    return json.dumps(to_dict(conversation), ensure_ascii=False, indent=1) + "\n"
+
+
+def to_dict(conversation: Conversation) -> dict[str, Any]:
+    """Return what :func:`to_json` writes as a value; :func:`from_dict` makes it the same conversation again."""
     fields = {
         "id": conversation.id,
         "title": conversation.title,
@@ -73,10 +78,9 @@ def to_json(conversation: Conversation) -> str:
         "window_start_id": conversation.window_start_id,
         "created_at_utc": conversation.created_at_utc,
         "updated_at_utc": conversation.updated_at_utc,
-        "messages": [_message_dict(message) for message in conversation.messages.values()],
+        "messages": [message_to_dict(message) for message in conversation.messages.values()],
     }
-    data = {"format": FORMAT, "version": VERSION, "conversation": fields}
-    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+    return {"format": FORMAT, "version": VERSION, "conversation": fields}
 
 
 def to_jsonl(conversations: Sequence[Conversation]) -> str:
@@ -90,7 +94,8 @@ def to_jsonl(conversations: Sequence[Conversation]) -> str:
     return "".join(lines)
 
 
-def _message_dict(message: Message) -> dict[str, Any]:
+def message_to_dict(message: Message) -> dict[str, Any]:
+    """Return all fields of a message by name."""
     fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
     fields["tool_calls"] = [dict(call) for call in message.tool_calls]
     fields["usage"] = dict(message.usage)
@@ -238,6 +243,22 @@ def _foreign(messages: list[Any]) -> Conversation:
 
 class _BrokenError(Exception):
     """What is wrong with a value; :func:`_conversation` adds where it stands."""
+
+
+def from_dict(data: Any) -> Conversation:
+    """Return the conversation that :func:`to_dict` described, with its id.
+
+    Raises:
+        StoreError: it is something else, or damaged; says where.
+    """
+    try:
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise _BrokenError("it is no conversation")
+        conversation = _own(data)
+        conversation.id = _take(data["conversation"], "id", _is_text)
+    except _BrokenError as error:
+        raise StoreError(str(error)) from error
+    return conversation
 
 
 def _own(data: Mapping[str, Any]) -> Conversation:
