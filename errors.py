@@ -21,6 +21,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   └── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     ├── StackError                         services that cannot be started, reached or stopped
+    ├── ToolError                          tools that cannot be had, or a call that failed
     └── CommandError                       a command of the terminal that cannot be done
         └── UnknownCommandError            there is no such command
 """
@@ -47,6 +48,7 @@ __all__ = [
     "StackError",
     "StoreBusyError",
     "StoreError",
+    "ToolError",
     "UnknownCommandError",
     "describe",
     "from_dict",
@@ -160,6 +162,10 @@ class ConfigError(ChatError, ValueError):
 
 class StackError(ChatError):
     """The services of a stack cannot be started, reached or stopped."""
+
+
+class ToolError(ChatError):
+    """Tools cannot be had, or a call of one failed: a server that does not start, a file that cannot be loaded."""
 
 
 class CommandError(ChatError):

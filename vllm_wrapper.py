@@ -14,11 +14,12 @@ separates thinking and tool calls from the text with vLLM's own parsers, and nev
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ from reply import (
 )
 from response_format import ResponseFormat, read_response_format
 from sampling import StopWords, from_generation_config, make_sampling_params
-from tool_calling import Tool, as_tools, call_tool
+from tool_calling import AnyTool, acall_tool, as_tools, call_tool
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -64,7 +65,7 @@ __all__ = [
 ]
 
 Message = Mapping[str, Any]
-Tools = Iterable[Tool | Callable[..., Any] | Mapping[str, Any]]
+Tools = Iterable[AnyTool]
 DEFAULT_SYSTEM = "You are a helpful assistant."
 REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
 
@@ -253,7 +254,8 @@ class VLLMWrapper:
         """Answer messages, calling the functions that the model asks for and giving it what they return.
 
         Args:
-            tools: Python functions; a dictionary has no function behind it, and calling it tells the model so.
+            tools: Python functions, and sources of tools such as :class:`mcp_tools.MCPTools`; a dictionary has no
+                function behind it, and calling it tells the model so.
             max_rounds: how many answers there may be; if the last one still asks for calls, they are not made and its
                 ``finish_reason`` is ``tool_calls``.
         Returns:
@@ -268,8 +270,22 @@ class VLLMWrapper:
             if not reply.tool_calls or round_number == max_rounds:
                 break
             for call in reply.tool_calls:
-                result = call_tool(known, call.name, call.arguments)
-                transcript.append({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result})
+                transcript.append(_result_message(call, call_tool(known, call.name, call.arguments)))
+        return ToolRun(reply, transcript)
+
+    async def arun_tools(
+        self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any
+    ) -> ToolRun:
+        """:meth:`run_tools` for asyncio: coroutine functions are awaited, other functions run in a thread."""
+        known = await asyncio.to_thread(as_tools, tools)
+        transcript = [dict(message) for message in messages]
+        for round_number in range(1, max_rounds + 1):
+            reply = await self.areply(transcript, tools=known, **options)
+            transcript.append(reply.message)
+            if not reply.tool_calls or round_number == max_rounds:
+                break
+            for call in reply.tool_calls:
+                transcript.append(_result_message(call, await acall_tool(known, call.name, call.arguments)))
         return ToolRun(reply, transcript)
 
     def reply_batch(
@@ -489,6 +505,10 @@ class VLLMWrapper:
 vLLMWrapper = VLLMWrapper  # the name that existing scripts import
 
 _open_engines: set[int] = set()  # ids of the wrappers whose engine lives in this process
+
+
+def _result_message(call: ToolCall, result: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result}
 
 
 def _messages_from_history(query: str, history: Sequence[Sequence[str]] | None, system: str) -> list[dict[str, Any]]:
