@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up; rooms in one row never import one another.
 FLOORS = [
     {"errors"},
+    {"chat.api_keys"},
     {"prompt_encoding", "model_memory"},
     {"prompt_template"},
     {"prompt_past", "prompt_pieces"},
@@ -26,6 +27,9 @@ FLOORS = [
     {"chat.store_database", "chat.transfer"},
     {"chat.store", "chat.config"},
     {"chat.backend", "chat.client", "chat.remote_store"},
+    {"chat.answer", "chat.attachments", "chat.figures", "chat.sampling_ranges", "chat.texts", "chat.window"},
+    {"chat.talk"},
+    {"chat.asking"},
     {"chat.server_backend"},
     {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
     {"vllm_deploy"},
