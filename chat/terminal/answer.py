@@ -12,8 +12,8 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from chat.answer import SAVE_INTERVAL_S, Answer
 from chat.backend import BackendStream
 from chat.terminal.display import Display
 from chat.terminal.stream import AnswerStream
@@ -21,45 +21,10 @@ from chat.terminal.tty import Signals, Terminated, TypeAhead
 from errors import ChatError
 from vllm_wrapper import Delta, Reply
 
-__all__ = ["Answer", "AnswerView", "receive"]
+__all__ = ["AnswerView", "receive"]
 
-SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 TICK_S = 0.04  # how often the screen is brought up to date while nothing arrives
 ABORT_TIMEOUT_S = 0.15  # how long an aborted answer is waited for; the prompt comes back within 200 ms
-
-
-@dataclass(slots=True)
-class Answer:
-    """What has arrived of an answer.
-
-    Args:
-        text, reasoning: as far as they came.
-        reply: the finished reply; None if there is none, because of an error or because an abort was not confirmed.
-        error: what ended the answer, if it failed.
-        interrupted: Ctrl-C ended it.
-        terminated: the signal that told the process to end, if one did.
-        num_deltas: pieces that arrived.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    reply: Reply | None = None
-    error: ChatError | None = None
-    interrupted: bool = False
-    terminated: int | None = None
-    num_deltas: int = 0
-    started_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to keep. A model may also end its answer at once: that is an answer."""
-        ended_by_itself = self.reply is not None and not self.interrupted
-        return not self.text and not self.reasoning and not ended_by_itself
-
-    @property
-    def num_tokens(self) -> int:
-        """Number of tokens that were generated; of pieces that arrived, if an abort was not confirmed."""
-        return self.reply.usage.num_output_tokens if self.reply else self.num_deltas
 
 
 class _Arrivals:
@@ -192,17 +157,12 @@ def _take(answer: Answer, arrivals: _Arrivals, view: AnswerView) -> bool:
         except queue.Empty:
             return False
         if isinstance(item, Reply):
-            answer.reply = item
-            answer.text, answer.reasoning = item.text, item.reasoning
+            answer.end(item)
             return True
         if isinstance(item, ChatError):
             answer.error = item
             return True
-        answer.num_deltas += 1
-        if item.kind == "text":
-            answer.text += item.text
-        elif item.kind == "reasoning":
-            answer.reasoning += item.text
+        answer.add(item)
         if not answer.interrupted:
             view.feed(item)
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from chat.figures import output_rate
 from chat.terminal.texts import Texts
 from vllm_wrapper import Usage
 
-__all__ = ["figures_line", "num_context_tokens", "output_rate", "totals"]
-
-
-def output_rate(usage: Usage) -> float | None:
-    """Return the tokens per second after the first one; None if there was no second one."""
-    seconds = (usage.e2el_ms - usage.ttft_ms) / 1000
-    return (usage.num_output_tokens - 1) / seconds if usage.num_output_tokens > 1 and seconds > 0 else None
-
-
-def num_context_tokens(usage: Usage) -> int:
-    """Return how much of the window the conversation takes after an answer, in tokens."""
-    return usage.num_prompt_tokens + usage.num_output_tokens
+__all__ = ["figures_line", "totals"]
 
 
 def figures_line(usage: Usage, finish_reason: str, texts: Texts) -> str:

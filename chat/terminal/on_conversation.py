@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from chat.conversation import Conversation, make_title
-from chat.terminal.sampling import parse_assignments
-from chat.terminal.talk import SHORT_ID
+from chat.sampling_ranges import parse_assignments
+from chat.talk import SHORT_ID
 from errors import CommandError
 
 if TYPE_CHECKING:
     from chat.store import Summary
+    from chat.talk import Turn
     from chat.terminal.repl import Repl
-    from chat.terminal.talk import Turn
 
 __all__ = [
     "begin_new",

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chat.attachments import read_attachment, split_paths
 from chat.conversation import Conversation
-from chat.terminal.attachments import read_attachment, split_paths
+from chat.talk import SHORT_ID
 from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
-from chat.terminal.talk import SHORT_ID
 from errors import CommandError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chat.terminal.attachments import read_attachment
+from chat.attachments import read_attachment
+from chat.sampling_ranges import SAMPLING, parse_assignments
 from chat.terminal.figures import totals
-from chat.terminal.sampling import SAMPLING, parse_assignments
 from errors import CommandError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from chat.terminal.texts import LANGUAGES, Language
+from chat.texts import LANGUAGES, Language
 from errors import CommandError
 
 if TYPE_CHECKING:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from chat.answer import Answer
+from chat.attachments import Attachment, take_mentions, with_attachments
 from chat.backend import Backend
-from chat.terminal.answer import Answer, AnswerView, receive
-from chat.terminal.attachments import Attachment, take_mentions, with_attachments
+from chat.talk import SHORT_ID, Turn
+from chat.terminal.answer import AnswerView, receive
 from chat.terminal.commands import Invocation, PathLike, parse
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import Display, find_mode
@@ -25,11 +27,11 @@ from chat.terminal.keys import Folds
 from chat.terminal.line import EditedLines, LineReader, PlainLines
 from chat.terminal.opening import Opening
 from chat.terminal.session import Session
-from chat.terminal.talk import SHORT_ID, Turn
-from chat.terminal.texts import Texts, find_language
+from chat.terminal.texts import Texts
 from chat.terminal.toolbar import Toolbar
 from chat.terminal.tty import Signals, Terminated, TypeAhead, own_modes
-from chat.terminal.window import Cut, group_turns
+from chat.texts import find_language
+from chat.window import Cut, group_turns
 from errors import ChatError, StoreError, UnknownCommandError
 
 if TYPE_CHECKING:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from chat.backend import Backend, Fit, ModelInfo
+from chat.asking import Asking
+from chat.attachments import Attachment
+from chat.backend import Backend
 from chat.conversation import Conversation, make_title
-from chat.terminal.attachments import Attachment
-from chat.terminal.figures import num_context_tokens
+from chat.figures import num_context_tokens, usage_of
+from chat.talk import Talk, Turn
 from chat.terminal.opening import Opening
-from chat.terminal.talk import Talk, Turn, usage_of
 from chat.terminal.texts import Texts
-from chat.terminal.window import Cut, choose_cut
 from errors import ChatError, CommandError, PromptTooLongError, StoreError
 from vllm_wrapper import Usage
 
@@ -23,18 +22,10 @@ if TYPE_CHECKING:
     from chat.config import Settings
     from chat.store import ConversationStore, Summary
 
-__all__ = ["Request", "Session"]
+__all__ = ["Session"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the backend is asked for."""
-
-    messages: list[dict[str, Any]]
-    options: dict[str, Any]
-
-
-class Session:
+class Session(Asking):
     """The state of the program. Talks to the backend and to the conversation, prints nothing.
 
     Attributes:
@@ -55,14 +46,11 @@ class Session:
         texts: Texts,
         on_trouble: Callable[[StoreError], None],
     ) -> None:
-        self.backend = backend
+        super().__init__(backend, sampling=settings.sampling, enable_thinking=settings.enable_thinking)
         self.settings = settings
         self.texts = texts
         self.opening = opening
         self._on_trouble = on_trouble
-        self.sampling: dict[str, Any] = dict(settings.sampling)
-        self.enable_thinking: bool | None = settings.enable_thinking
-        self.thinking_budget: int | None = None
         self.thinking_view: str = settings.thinking_view
         self.context_policy = "roll"
         self.show_figures = True
@@ -80,42 +68,8 @@ class Session:
     # -- the model ----------------------------------------------------------------------------------------------
 
     @property
-    def model_name(self) -> str:
-        """The model's name, as far as it is known."""
-        info = self.info()
-        return info.name if info else self.backend.name
-
-    @property
-    def is_demo(self) -> bool:
-        info = self.info()
-        return info.is_demo if info else self.backend.name == "demo"
-
-    @property
-    def can_think(self) -> bool:
-        info = self.info()
-        return bool(info and info.thinks)
-
-    @property
     def thinking_mode(self) -> str:
         return {True: "on", False: "off", None: "auto"}[self.enable_thinking]
-
-    @property
-    def max_model_len(self) -> int:
-        """Length of the window in tokens; 0 while it is not known."""
-        info = self.info()
-        return info.max_model_len if info else 0
-
-    @property
-    def sampling_defaults(self) -> Mapping[str, Any]:
-        info = self.info()
-        return info.sampling_defaults if info else {}
-
-    def info(self) -> ModelInfo | None:
-        """Return what is known of the model; None while it loads or when it could not be loaded. Never blocks."""
-        return self.backend.info() if self.backend.status().stage == "ready" else None
-
-    def is_loading(self) -> bool:
-        return self.backend.status().stage not in ("ready", "failed")
 
     def loading_text(self) -> str:
         """Return the stage and its seconds, or nothing once the model is ready."""
@@ -158,17 +112,6 @@ class Session:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> Request:
-        """Return what to ask the backend for: the messages that are not dropped, and the options."""
-        options: dict[str, Any] = {**self.sampling, **sampling}
-        if self.enable_thinking is not None:
-            options["enable_thinking"] = self.enable_thinking
-        if self.thinking_budget is not None:
-            options["thinking_token_budget"] = self.thinking_budget
-        if continuing:
-            options["continue_final_message"] = True
-        return Request(self.talk.prompt_messages(), options)
-
     def token_rows(self) -> list[list[str]]:
         """Return the table of ``/tokens``: source, tokens, share of the window."""
         texts, talk = self.texts, self.talk
@@ -207,38 +150,6 @@ class Session:
             else:
                 rows[-1] = (rows[-1][0], rows[-1][1] + count)
         return rows
-
-    def choose_cut(self, *, continuing: bool = False) -> Cut:
-        """Return which messages fit the window.
-
-        Raises:
-            PromptError: what must stay does not fit.
-        """
-        return choose_cut(
-            lambda messages: self._fit(messages, continuing=continuing),
-            self.talk.messages(),
-            pinned=self.talk.pinned_indices(),
-            already_dropped=self.talk.dropped_indices(),
-        )
-
-    def _fit(
-        self, messages: Sequence[Mapping[str, Any]], *, continuing: bool = False, per_message: bool = False
-    ) -> Fit:
-        options: dict[str, Any] = {}
-        if continuing:
-            options["continue_final_message"] = True
-        if per_message:
-            options["per_message"] = True
-        if self.enable_thinking is not None:
-            options["enable_thinking"] = self.enable_thinking
-        if "max_tokens" in self.sampling:
-            options["max_tokens"] = self.sampling["max_tokens"]
-        return self.backend.fit(messages, **options)
-
-    def count_tokens(self, text: str) -> int:
-        """Return how many tokens a text adds to a message."""
-        with_it, without = (self._fit([{"role": "user", "content": content}]) for content in ("." + text, "."))
-        return with_it.num_prompt_tokens - without.num_prompt_tokens
 
     # -- the gauge ----------------------------------------------------------------------------------------------
 

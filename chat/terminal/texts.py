@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import Literal
+from chat.texts import Language, TextTable
 
-__all__ = ["LANGUAGES", "TEXTS", "Language", "Texts", "find_language"]
-
-Language = Literal["en", "zh"]
-LANGUAGES: tuple[Language, ...] = ("en", "zh")
+__all__ = ["TEXTS", "Texts"]
 
 
-def find_language(environ: Mapping[str, str] = os.environ) -> Language:
-    """Return the language that the locale asks for; English if it is neither.
-
-    >>> find_language({"LANG": "zh_CN.UTF-8"}), find_language({"LC_ALL": "C", "LANG": "zh_CN.UTF-8"})
-    ('zh', 'en')
-    """
-    locale = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
-    return "zh" if locale.lower().startswith("zh") else "en"
-
-
-class Texts:
-    """Looks texts up in the language that is set.
+class Texts(TextTable):
+    """The terminal's texts in the language that is set.
 
     >>> Texts("en")("undone", turns="1 turn")
     '1 turn taken back; /redo brings it again.'
     """
 
     def __init__(self, language: Language) -> None:
-        self.language: Language = language
-
-    def __call__(self, key: str, **facts: object) -> str:
-        return TEXTS[key][LANGUAGES.index(self.language)].format(**facts)
-
-    def count(self, unit: str, number: int) -> str:
-        """Return a number with its unit: ``1 turn``, ``3 turns``; Chinese has no plural."""
-        form = f"{unit}.one" if number == 1 else f"{unit}.many"
-        return self(form, n=f"{number:,}")
+        super().__init__(TEXTS, language)
 
 
 TEXTS: dict[str, tuple[str, str]] = {

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
+from chat.figures import output_rate
 from chat.terminal.display import Mode
-from chat.terminal.figures import output_rate
 from chat.terminal.session import Session
 
 __all__ = ["Toolbar", "gauge"]

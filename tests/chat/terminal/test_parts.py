@@ -1,4 +1,4 @@
-"""The parts of the terminal by themselves: texts, the window, keys, the clipboard, the input history."""
+"""The parts of the terminal by themselves: texts, keys, the clipboard, the input history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -18,7 +17,6 @@ from typing import Any
 import pytest
 
 import chat.terminal
-from chat.backend import Fit
 from chat.config import Settings
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
@@ -29,8 +27,7 @@ from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
 from chat.terminal.repl import run
 from chat.terminal.texts import TEXTS
-from chat.terminal.window import choose_cut
-from errors import PromptError, StoreError
+from errors import StoreError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
 
@@ -66,52 +63,6 @@ def test_every_text_that_is_asked_for_is_there_and_none_besides() -> None:
     counted = tuple(f"{unit}." for unit in re.findall(r'count\("([a-z]+)"', source))
     unused = {key for key in TEXTS if f'"{key}"' not in source and not key.startswith(made_of_parts + counted)}
     assert unused <= literal
-
-
-# -- the window ---------------------------------------------------------------------------------------------------
-
-
-def talk_of(num_turns: int, tokens: int = 10) -> list[dict[str, Any]]:
-    turns = [
-        [{"role": "user", "content": "q" * tokens}, {"role": "assistant", "content": "a" * tokens}]
-        for _ in range(num_turns)
-    ]
-    return [{"role": "system", "content": "s"}, *(message for turn in turns for message in turn)][:-1]
-
-
-@pytest.mark.parametrize("window", [60, 100, 200, 500])
-@pytest.mark.parametrize("num_turns", [3, 8, 30])
-@pytest.mark.parametrize("pins", [(), (1, 2), (3, 4)])
-def test_a_cut_keeps_whole_turns_the_system_message_and_the_pinned(
-    window: int, num_turns: int, pins: Sequence[int]
-) -> None:
-    backend = ScriptedBackend(window=window)
-    messages = talk_of(num_turns)
-    try:
-        cut = choose_cut(backend.fit, messages, pinned=pins)
-    except PromptError:
-        assert pins
-        return
-    assert cut.kept[0] == 0
-    assert cut.kept[-1] == len(messages) - 1
-    assert set(pins) <= set(cut.kept)
-    assert sorted([*cut.kept, *cut.dropped]) == list(range(len(messages)))
-    assert backend.count([messages[i] for i in cut.kept]) == cut.num_prompt_tokens <= cut.max_prompt_tokens
-    assert all((index + 1 in cut.dropped) for index in cut.dropped if messages[index]["role"] == "user")
-    assert cut.num_dropped_tokens in (0, backend.count([messages[i] for i in cut.dropped]))
-
-
-def test_choosing_a_cut_in_a_long_conversation_takes_few_questions() -> None:
-    """Each one is a message to another process."""
-    backend, asked = ScriptedBackend(window=2000), 0
-
-    def fit(messages: Sequence[Any], **options: Any) -> Fit:
-        nonlocal asked
-        asked += 1
-        return backend.fit(messages, **options)
-
-    choose_cut(fit, talk_of(200))
-    assert asked < 20
 
 
 # -- many turns, many terminals, broken disks ---------------------------------------------------------------------

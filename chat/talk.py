@@ -1,24 +1,23 @@
-"""The conversation of the terminal: what is said, kept in the store as it is said."""
+"""A conversation that is going on: what is said, kept in the store as it is said."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from chat.answer import Answer
 from chat.conversation import Conversation, Message
-from chat.terminal.answer import Answer
-from chat.terminal.window import Cut
+from chat.window import Cut
 from errors import StoreError
-from vllm_wrapper import Usage
 
 if TYPE_CHECKING:
     from chat.store import ConversationStore
 
-__all__ = ["SHORT_ID", "Branch", "Saver", "Talk", "Turn", "usage_of"]
+__all__ = ["SHORT_ID", "Branch", "Saver", "Talk", "Turn"]
 
 SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
 
@@ -292,11 +291,3 @@ def path_to(conversation: Conversation, message: Message) -> list[Message]:
     while path[-1].parent_id is not None:
         path.append(conversation.messages[path[-1].parent_id])
     return path[::-1]
-
-
-def usage_of(message: Message | None) -> Usage | None:
-    """Return an answer's figures, if it has any."""
-    if message is None or not message.usage:
-        return None
-    known: Mapping[str, Any] = message.usage
-    return Usage(**{field.name: known[field.name] for field in dataclasses.fields(Usage) if field.name in known})
