@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -216,3 +217,21 @@ def test_importing_tools_imports_no_mcp():
     code = "import sys, mcp_tools, tool_calling; print({'mcp', 'httpx2', 'pydantic'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "set()"
+
+
+QUESTION = [{"role": "user", "content": "What is 12 * 12?"}]
+
+
+def test_the_model_calls_a_servers_tool_and_answers_from_its_result(llm, process):
+    calculator = [tool for tool in process.tools() if tool.name == "calculator"]
+    run = llm.run_tools(QUESTION, calculator, temperature=0, enable_thinking=False)
+    assert [message["role"] for message in run.messages] == ["user", "assistant", "tool", "assistant"]
+    assert run.messages[2]["content"] == "144"
+    assert "144" in run.reply.text
+
+
+def test_the_same_in_asyncio(llm, process):
+    calculator = [tool for tool in process.tools() if tool.name == "calculator"]
+    run = asyncio.run(llm.arun_tools(QUESTION, calculator, temperature=0, enable_thinking=False))
+    assert run.messages[2]["content"] == "144"
+    assert "144" in run.reply.text

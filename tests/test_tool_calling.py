@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Literal
 
 import pytest
 
 from errors import InvalidMessageError
-from tool_calling import as_tool, as_tools, call_tool
+from tool_calling import Tool, acall_tool, as_tool, as_tools, call_tool
 
 
 def get_weather(city: str, unit: Literal["C", "F"] = "C", days: int = 1) -> dict:
@@ -56,8 +58,8 @@ def test_a_ready_dictionary_stays_as_it_is():
     assert as_tool(as_tool(schema)).name == "get_weather"
 
 
-@pytest.mark.parametrize("tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}])
-def test_a_dictionary_that_is_no_tool_is_refused(tool):
+@pytest.mark.parametrize("tool", [{}, {"type": "function"}, {"type": "function", "function": {"name": ""}}, 1, "ls"])
+def test_what_is_no_tool_is_refused(tool):
     with pytest.raises(InvalidMessageError, match="this is no tool"):
         as_tool(tool)
 
@@ -88,9 +90,9 @@ def test_a_call_returns_json_that_reads_well():
         ("get_wether", "{}", "error: there is no tool get_wether; there are: get_weather, fail"),
         ("get_weather", "{", "error: the arguments are not JSON"),
         ("get_weather", "[1]", "error: the arguments are not a JSON object"),
-        ("get_weather", "{}", "error: ValueError: city: Missing required"),
-        ("get_weather", '{"city": "X", "unit": "K"}', "error: ValueError: unit: Input should be"),
-        ("get_weather", '{"city": "X", "colour": 1}', "error: ValueError: colour: Unexpected keyword"),
+        ("get_weather", "{}", "error: city: Missing required"),
+        ("get_weather", '{"city": "X", "unit": "K"}', "error: unit: Input should be"),
+        ("get_weather", '{"city": "X", "colour": 1}', "error: colour: Unexpected keyword"),
         ("fail", '{"reason": "no network"}', "error: RuntimeError: no network"),
     ],
 )
@@ -105,3 +107,67 @@ def test_a_long_result_is_cut_and_says_so():
     assert call_tool([as_tool(shout)], "shout", "{}", max_result_characters=10) == (
         "aaaaaaaaaa\n[cut: 1000 characters, 10 are shown]"
     )
+
+
+def test_a_dictionary_can_be_shown_to_the_model_but_not_called():
+    shown = as_tools([as_tool(get_weather).schema])
+    assert call_tool(shown, "get_weather", "{}") == (
+        "error: get_weather cannot be called: there is no function behind it"
+    )
+
+
+def test_a_source_gives_several_tools():
+    class Source:
+        def tools(self) -> list[Tool]:
+            return TOOLS
+
+    assert [tool.name for tool in as_tools([Source()])] == ["get_weather", "fail"]
+    with pytest.raises(InvalidMessageError, match="several tools are named fail"):
+        as_tools([fail, Source()])
+
+
+def test_a_result_that_is_no_json_is_told_to_the_model():
+    def loop() -> list:
+        found: list = []
+        found.append(found)
+        return found
+
+    assert call_tool([as_tool(loop)], "loop", "{}").startswith("error: ValueError: Circular reference")
+
+
+def test_ctrl_c_in_a_function_reaches_the_caller():
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call_tool([as_tool(interrupt)], "interrupt", "{}")
+
+
+async def fetch(city: str) -> str:
+    """Get the weather of a city, some time."""
+    await asyncio.sleep(0)
+    return f"sunny in {city}"
+
+
+def test_a_coroutine_function_is_a_tool_like_any_other():
+    assert call_tool([as_tool(fetch)], "fetch", '{"city": "Paris"}') == "sunny in Paris"
+
+
+def test_in_asyncio_coroutines_are_awaited_and_functions_do_not_stop_the_loop():
+    running = threading.Event()
+
+    def wait() -> bool:
+        return running.wait(10)
+
+    async def both() -> list[str]:
+        tools = as_tools([fetch, wait, fail])
+
+        async def go_on() -> str:
+            running.set()
+            return await acall_tool(tools, "fetch", '{"city": "Paris"}')
+
+        return await asyncio.gather(acall_tool(tools, "wait", "{}"), go_on(), acall_tool(tools, "fail", "{}"))
+
+    waited, fetched, failed = asyncio.run(both())
+    assert (waited, fetched) == ("true", "sunny in Paris")
+    assert failed.startswith("error: reason: Missing required")
