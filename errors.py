@@ -18,7 +18,11 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     ├── EngineError                        the engine failed while answering
     ├── StoreError                         the store of conversations cannot be read or written
     │   ├── StoreBusyError                 another program holds the store for too long
-    │   └── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
+    │   ├── StoreUnreachableError          the server that keeps the conversations does not answer
+    │   ├── ConversationBusyError          an answer is being given in the conversation
+    │   ├── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
+    │   └── ResponseNotFoundError (LookupError)   no such response, or somebody else's
+    ├── QuotaExceededError                 more than one owner may have
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     ├── StackError                         services that cannot be started, reached or stopped
     ├── ToolError                          tools that cannot be had, or a call that failed
@@ -35,6 +39,7 @@ __all__ = [
     "ChatError",
     "CommandError",
     "ConfigError",
+    "ConversationBusyError",
     "ConversationNotFoundError",
     "EngineError",
     "HubUnreachableError",
@@ -44,10 +49,13 @@ __all__ = [
     "ModelNotFoundError",
     "PromptError",
     "PromptTooLongError",
+    "QuotaExceededError",
+    "ResponseNotFoundError",
     "SamplingError",
     "StackError",
     "StoreBusyError",
     "StoreError",
+    "StoreUnreachableError",
     "ToolError",
     "UnknownCommandError",
     "describe",
@@ -150,10 +158,46 @@ class StoreBusyError(StoreError):
     hint = "Try again in a moment."
 
 
+class StoreUnreachableError(StoreError):
+    """The server that keeps the conversations does not answer."""
+
+    hint = "What it does not know yet is in a file on this machine, and is sent when it answers again."
+
+
+class ConversationBusyError(StoreError):
+    """An answer is being given in the conversation, and there is one at a time.
+
+    Args:
+        conversation_id: which.
+    """
+
+    hint = "Wait until the answer is complete, or cancel it."
+
+    def __init__(self, conversation_id: str, *, hint: str | None = None) -> None:
+        self.conversation_id = conversation_id
+        super().__init__("an answer is being given in this conversation", hint=hint)
+
+
 class ConversationNotFoundError(StoreError, LookupError):
     """There is no such conversation, or it belongs to somebody else: nobody is told which."""
 
     hint = "See the list: conversations list."
+
+
+class ResponseNotFoundError(StoreError, LookupError):
+    """There is no such response, or it belongs to somebody else: nobody is told which.
+
+    Args:
+        response_id: what was asked for.
+    """
+
+    def __init__(self, response_id: str, *, hint: str | None = None) -> None:
+        self.response_id = response_id
+        super().__init__(f"there is no response {response_id}", hint=hint)
+
+
+class QuotaExceededError(ChatError):
+    """One owner would have more on this server than it allows."""
 
 
 class ConfigError(ChatError, ValueError):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors"},
     {"chat.api_keys"},
+    {"chat.connection"},
     {"prompt_encoding", "model_memory"},
     {"prompt_template"},
     {"prompt_past", "prompt_pieces"},
@@ -25,7 +26,8 @@ FLOORS = [
     {"chat.store_changes", "chat.store_interface", "chat.store_schema", "chat.store_writer"},
     {"chat.store_rows", "chat.store_search"},
     {"chat.store_database", "chat.transfer"},
-    {"chat.store", "chat.config"},
+    {"chat.store_leases", "chat.store_served"},
+    {"chat.store", "chat.config", "chat.outbox"},
     {"chat.backend", "chat.client", "chat.remote_store"},
     {"chat.answer", "chat.attachments", "chat.figures", "chat.sampling_ranges", "chat.texts", "chat.window"},
     {"chat.talk"},

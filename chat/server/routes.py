@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
 
+from chat.server import store_routes
 from chat.store import ConversationStore
 
 __all__ = ["STORE_VARIABLE", "ChatRoutes", "open_store"]
@@ -42,7 +43,7 @@ class ChatRoutes:
 
 def routers() -> tuple[APIRouter, ...]:
     """Return the routers, each of which has the routes of one module."""
-    return ()
+    return (store_routes.router,)
 
 
 def open_store() -> ConversationStore:
