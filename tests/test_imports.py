@@ -33,6 +33,7 @@ FLOORS = [
     {"chat.talk"},
     {"chat.asking"},
     {"chat.server_backend"},
+    {"chat.options"},
     {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
     {"vllm_deploy"},
 ]

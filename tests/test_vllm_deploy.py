@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-import vllm_deploy
 from chat.backend import stop_hosts
+from chat.options import parse_duration
 from tests.program import GREEDY, ROOT, run, start
 
 HEAVY = {"torch", "transformers", "vllm"}
@@ -151,7 +151,7 @@ def test_ps_lists_the_engine_and_stop_ends_it():
 
 
 def test_durations_are_read():
-    assert [vllm_deploy.parse_duration(text) for text in ("0", "90s", "2h", "forever")] == [0.0, 90.0, 7200.0, -1.0]
+    assert [parse_duration(text) for text in ("0", "90s", "2h", "forever")] == [0.0, 90.0, 7200.0, -1.0]
 
 
 def test_the_environment_of_the_tests_is_their_own(own_folders):
