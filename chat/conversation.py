@@ -12,15 +12,19 @@ is the current one. So undo, edit, regenerate and branch only move the tip; noth
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from errors import InvalidMessageError
+
+if TYPE_CHECKING:
+    from reply import Reply
 
 __all__ = ["Conversation", "Message", "from_dicts", "make_id", "make_title"]
 
@@ -63,6 +67,33 @@ class Message:
     usage: Mapping[str, float] = field(default_factory=dict)
     status: Status = "complete"
     created_at_utc: float = field(default_factory=time.time)
+
+    @classmethod
+    def from_reply(cls, reply: Reply) -> Message:
+        """Return the message that an answer is. A tool call that was cut off is no call, and is left out."""
+        is_whole = reply.finish_reason not in ("abort", "length")
+        return cls(
+            role="assistant",
+            content=reply.text,
+            reasoning=reply.reasoning,
+            tool_calls=tuple(call.as_message_part() for call in reply.tool_calls) if is_whole else (),
+            token_ids=reply.token_ids,
+            finish_reason=reply.finish_reason,
+            usage=dataclasses.asdict(reply.usage),
+        )
+
+    def continued(self, more: Message) -> Message:
+        """Return this answer with more of it behind it. Its ids are kept only if all of them are known."""
+        is_begun = bool(self.content)
+        return replace(
+            more,
+            id=self.id,
+            parent_id=self.parent_id,
+            content=self.content + more.content,
+            reasoning=self.reasoning + more.reasoning,
+            token_ids=(*self.token_ids, *more.token_ids) if self.token_ids or not is_begun else (),
+            created_at_utc=self.created_at_utc if is_begun else more.created_at_utc,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the message in OpenAI's shape, with the ids that it was generated as."""
@@ -159,6 +190,20 @@ class Conversation:
         self._child_ids[message.parent_id].remove(message.id)
         if self.tip_id == message.id:
             self.tip_id = message.parent_id
+
+    def remove(self, message_id: str) -> None:
+        """Take a message out for ever; what follows it moves up to what it followed."""
+        message = self.messages[message_id]
+        following = self._child_ids.pop(message_id, [])
+        if self.window_start_id == message_id:
+            on_path = {later.id for later in self.path()}
+            self.window_start_id = next((child for child in following if child in on_path), message.parent_id)
+        for child_id in following:
+            self.messages[child_id] = replace(self.messages[child_id], parent_id=message.parent_id)
+        self.forget(message)
+        self._child_ids.setdefault(message.parent_id, []).extend(following)
+        self.redo_ids = [message.parent_id if tip_id == message_id else tip_id for tip_id in self.redo_ids]
+        self.pinned_ids.discard(message_id)
 
     # -- moving the tip -----------------------------------------------------------------------------------------
 

@@ -19,9 +19,11 @@ from chat.conversation import Conversation, Message
 from chat.store_changes import Changes, add_message, copy_with_new_ids, find_changes, is_open, kept_by, take_changes
 from chat.store_database import Database
 from chat.store_interface import SearchHit, Summary
+from chat.store_leases import TurnLeases
 from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row
 from chat.store_schema import conversations, message_search, messages, turns_under_way
 from chat.store_search import add_to_index, make_excerpt, matching, remove_from_index
+from chat.store_served import ServedThings
 from chat.store_writer import Writer, is_gone
 from errors import ConversationNotFoundError, StoreError
 
@@ -55,6 +57,10 @@ class ConversationStore:
         store = ConversationStore()
         conversation = store.create(system="You are terse.")
         store.add(conversation, Message("user", "Hello"))
+
+    Attributes:
+        leases: who is giving an answer at this moment; for servers.
+        served: sessions and responses; for servers.
     """
 
     def __init__(self, where: str | Path | None = None) -> None:
@@ -70,6 +76,8 @@ class ConversationStore:
     def _use(self, database: Database) -> None:
         self._database = database
         self._writer = Writer()
+        self.leases = TurnLeases(database, self._writer)
+        self.served = ServedThings(database)
 
     @property
     def file(self) -> Path | None:
@@ -129,11 +137,24 @@ class ConversationStore:
         conversation.kept = kept_by(self, conversation)
         return conversation
 
-    def recent(self, *, owner: str = LOCAL_OWNER, limit: int = 50) -> list[Summary]:
-        """Return the conversations that have messages, the latest first."""
-        has_messages = sa.exists().where(messages.c.conversation_id == conversations.c.id)
+    def recent(
+        self, *, owner: str = LOCAL_OWNER, limit: int = 50, after: str | None = None, with_empty: bool = False
+    ) -> list[Summary]:
+        """Return the conversations that have messages, the latest first.
+
+        Args:
+            after: the id of a conversation; those behind it in the list are returned.
+            with_empty: return those without messages too.
+        """
+        conditions = [conversations.c.owner == owner]
+        if not with_empty:
+            conditions.append(sa.exists().where(messages.c.conversation_id == conversations.c.id))
         with self._database.read() as connection:
-            return self._summaries(connection, (conversations.c.owner == owner, has_messages), limit)
+            if after is not None:
+                last = self._find(connection, after, owner)
+                place = sa.tuple_(conversations.c.updated_at_utc, conversations.c.id)
+                conditions.append(place < sa.tuple_(sa.literal(last.updated_at_utc), sa.literal(last.id)))
+            return self._summaries(connection, conditions, limit)
 
     def unfinished(self, *, owner: str = LOCAL_OWNER, limit: int = 10) -> list[Summary]:
         """Return conversations whose last turn was cut off, the latest first.
@@ -219,6 +240,21 @@ class ConversationStore:
         """
         return add_message(conversation, message, self.save)
 
+    def delete_message(self, conversation: Conversation, message_id: str) -> None:
+        """Delete a message for ever, on disk and in the conversation; what follows it moves up to what it followed."""
+        parent_id = conversation.messages[message_id].parent_id
+        there = messages.c.conversation_id == conversation.id
+        conversation.remove(message_id)
+        self.save(conversation)
+        with self._database.write() as connection:
+            # Behind it another process may have said something that is not known here.
+            behind = sa.and_(there, messages.c.parent_id == message_id)
+            connection.execute(messages.update().where(behind).values(parent_id=parent_id))
+            gone = sa.and_(there, messages.c.id == message_id)
+            remove_from_index(connection, sa.select(messages.c.position).where(gone))
+            connection.execute(messages.delete().where(gone))
+        conversation.kept = kept_by(self, conversation)
+
     # -- searching ----------------------------------------------------------------------------------------------
 
     def search(self, text: str, *, owner: str = LOCAL_OWNER, limit: int = 20) -> list[SearchHit]:
@@ -272,7 +308,7 @@ class ConversationStore:
         chosen = (
             sa.select(conversations.c.id, conversations.c.title, conversations.c.updated_at_utc)
             .where(*conditions)
-            .order_by(conversations.c.updated_at_utc.desc())
+            .order_by(conversations.c.updated_at_utc.desc(), conversations.c.id.desc())
             .limit(limit)
             .subquery()
         )
@@ -281,7 +317,7 @@ class ConversationStore:
             .add_columns(sa.func.sum(sa.case((messages.c.role == "user", 1), else_=0)).label("num_turns"))
             .join_from(chosen, messages, messages.c.conversation_id == chosen.c.id, isouter=True)
             .group_by(chosen.c.id, chosen.c.title, chosen.c.updated_at_utc)
-            .order_by(chosen.c.updated_at_utc.desc())
+            .order_by(chosen.c.updated_at_utc.desc(), chosen.c.id.desc())
         )
         cut_off = self._cut_off(connection)
         return [
@@ -306,7 +342,7 @@ class ConversationStore:
         kept_ids: set[str] = set()
         if connection.execute(conversations.update().where(there).values(**row)).rowcount:
             kept_ids = self._kept_ids(connection, changes)
-        elif changes.is_new:
+        elif changes.is_new and not self._is_taken(connection, changes.conversation_id):
             values = {"pinned_ids": [], **row, "id": changes.conversation_id, "owner": owner}
             connection.execute(conversations.insert().values(**values))
         else:
@@ -315,6 +351,14 @@ class ConversationStore:
             raise StoreError(f"conversation {changes.conversation_id} has no message {min(unknown)}")
         for message in changes.messages:
             self._write_message(connection, message, changes.conversation_id, is_new=message.id not in kept_ids)
+
+    @staticmethod
+    def _is_taken(connection: sa.Connection, conversation_id: str) -> bool:
+        """Tell whether another owner has a conversation of this id."""
+        return (
+            connection.execute(sa.select(conversations.c.id).where(conversations.c.id == conversation_id)).first()
+            is not None
+        )
 
     @staticmethod
     def _kept_ids(connection: sa.Connection, changes: Changes) -> set[str]:

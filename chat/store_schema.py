@@ -10,7 +10,18 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-__all__ = ["MIGRATIONS", "conversations", "message_search", "messages", "metadata", "store_version", "turns_under_way"]
+__all__ = [
+    "MIGRATIONS",
+    "conversations",
+    "message_search",
+    "messages",
+    "metadata",
+    "responses",
+    "sessions",
+    "store_version",
+    "turn_leases",
+    "turns_under_way",
+]
 
 metadata = sa.MetaData()
 
@@ -55,7 +66,7 @@ messages = sa.Table(
 )
 
 # One row for each turn that is not over: its last message, and who is at work on it. A row whose writer is gone marks
-# a conversation that was cut off. The same rows can serve as the leases of several servers.
+# a conversation that was cut off.
 turns_under_way = sa.Table(
     "turns_under_way",
     metadata,
@@ -64,6 +75,45 @@ turns_under_way = sa.Table(
     sa.Column("writer", sa.Text, nullable=False),  # chat.store_writer
     sa.Column("seen_at_utc", sa.Float, nullable=False),  # when the writer last wrote
     sa.Index("turns_under_way_of_conversation", "conversation_id"),
+)
+
+# One row for each answer that a server is giving (chat.store_leases). The name is the conversation's id where only one
+# turn may run at a time.
+turn_leases = sa.Table(
+    "turn_leases",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("conversation_id", sa.String(32), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("turn_id", sa.String(32), nullable=False),  # the message that is being written
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("writer", sa.Text, nullable=False),  # chat.store_writer
+    sa.Column("seen_at_utc", sa.Float, nullable=False),
+    sa.Column("is_cancelled", sa.Boolean, nullable=False),
+    sa.Index("turn_leases_of_writer", "writer"),
+    sa.Index("turn_leases_of_turn", "turn_id"),
+)
+
+# The numbers under which clients of /v1/chat/interactive know their conversations.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("session_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("conversation_id", sa.String(32), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    sa.Index("sessions_of_conversation", "conversation_id"),
+)
+
+# What /v1/responses gave; the message is the answer, behind which the next response goes on.
+responses = sa.Table(
+    "responses",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("conversation_id", sa.String(32), sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("message_id", sa.String(32), nullable=False),
+    sa.Column("body", sa.JSON, nullable=False),
+    sa.Column("created_at_utc", sa.Float, nullable=False),
+    sa.Index("responses_of_conversation", "conversation_id"),
 )
 
 # What is searched (chat.store_search), by the message's position.
@@ -87,4 +137,9 @@ def first_schema(connection: sa.Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX message_search_words ON message_search USING gin (words)")
 
 
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (first_schema,)
+def server_tables(connection: sa.Connection) -> None:
+    """What servers keep: who is answering, sessions, responses."""
+    metadata.create_all(connection, tables=[turn_leases, sessions, responses])
+
+
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (first_schema, server_tables)

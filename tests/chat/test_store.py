@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from chat import store_database
+from chat import store_database, store_schema
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore, default_path
 from errors import ConversationNotFoundError, StoreBusyError, StoreError
@@ -568,7 +568,7 @@ def test_an_older_store_is_brought_up_to_date_and_copied_before(where, monkeypat
     assert "colour" in columns(where)
     if "://" in where:
         return
-    copy = Path(where + ".schema-1")
+    copy = Path(f"{where}.schema-{len(store_schema.MIGRATIONS)}")
     assert copy.stat().st_mode & 0o777 == 0o600
     assert "colour" not in columns(str(copy))
     monkeypatch.undo()
@@ -592,7 +592,7 @@ def test_a_store_of_a_newer_version_is_refused_untouched(where, monkeypatch):
     with monkeypatch.context() as newer:
         newer.setattr(store_database, "MIGRATIONS", (*store_database.MIGRATIONS, add_column))
         ConversationStore(where).close()
-    with pytest.raises(StoreError, match=r"newer version.*schema 2 of 1") as caught:
+    with pytest.raises(StoreError, match=r"newer version.*schema 3 of 2") as caught:
         ConversationStore(where)
     assert "Update" in caught.value.hint
 

@@ -213,7 +213,7 @@ from chat.store import ConversationStore
 from errors import StoreError
 store = ConversationStore(sys.argv[1])
 conversation = store.create()
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
 try:
     while True:
         store.add(conversation, Message("user", "x" * 20_000))

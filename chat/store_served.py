@@ -1,0 +1,139 @@
+"""What a server keeps beside conversations: numbers of sessions, and what ``/v1/responses`` gave.
+
+Everything has an owner, and another owner's things are not there.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from chat.store_database import Database
+from chat.store_schema import conversations, responses, sessions
+from errors import ConversationNotFoundError, ResponseNotFoundError
+
+__all__ = ["KeptResponse", "ServedThings"]
+
+MAX_SESSION_ID = 2**31 - 1  # clients in other languages read the number as a 32-bit integer
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResponse:
+    """A response of ``/v1/responses``.
+
+    Attributes:
+        message_id: the answer; the next response goes on behind it.
+        body: the response object as the client gets it.
+    """
+
+    id: str
+    conversation_id: str
+    message_id: str
+    body: Mapping[str, Any]
+    created_at_utc: float = 0.0
+
+
+class ServedThings:
+    """Sessions and responses of one store. All methods block; they may be called from several threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- sessions -----------------------------------------------------------------------------------------------
+
+    def find_session(self, session_id: int, *, owner: str) -> str | None:
+        """Return the id of the conversation behind a session's number."""
+        query = sa.select(sessions.c.conversation_id).where(_is_session(session_id, owner))
+        with self._database.read() as connection:
+            return connection.execute(query).scalar()
+
+    def begin_session(self, conversation_id: str, session_id: int | None, *, owner: str) -> int:
+        """Give a conversation a session's number, a fresh one if none is asked for; return it."""
+        with self._database.write() as connection:
+            if session_id is not None:
+                connection.execute(sessions.delete().where(_is_session(session_id, owner)))
+            else:
+                session_id = 1 + secrets.randbelow(MAX_SESSION_ID)
+                while connection.execute(sa.select(sessions).where(_is_session(session_id, owner))).first():
+                    session_id = 1 + secrets.randbelow(MAX_SESSION_ID)
+            values = {"owner": owner, "session_id": session_id, "conversation_id": conversation_id}
+            connection.execute(sessions.insert().values(**values))
+        return session_id
+
+    def end_session(self, session_id: int, *, owner: str) -> None:
+        """Forget a session's number; its conversation stays."""
+        with self._database.write() as connection:
+            connection.execute(sessions.delete().where(_is_session(session_id, owner)))
+
+    def expire_sessions(self, idle_s: float) -> int:
+        """Forget the sessions in whose conversations nothing was said for so long; return how many."""
+        idle = sa.select(conversations.c.id).where(conversations.c.updated_at_utc < time.time() - idle_s)
+        with self._database.write() as connection:
+            return connection.execute(sessions.delete().where(sessions.c.conversation_id.in_(idle))).rowcount
+
+    # -- responses ----------------------------------------------------------------------------------------------
+
+    def keep_response(self, response: KeptResponse, *, owner: str) -> None:
+        """Keep a response, or what has become of it."""
+        values = {"body": dict(response.body), "message_id": response.message_id}
+        there = sa.and_(responses.c.id == response.id, responses.c.owner == owner)
+        with self._database.write() as connection:
+            if connection.execute(responses.update().where(there).values(**values)).rowcount:
+                return
+            if connection.execute(_conversation(response.conversation_id, owner)).first() is None:
+                raise ConversationNotFoundError(f"there is no conversation {response.conversation_id} any more")
+            connection.execute(
+                responses.insert().values(
+                    id=response.id,
+                    owner=owner,
+                    conversation_id=response.conversation_id,
+                    created_at_utc=response.created_at_utc or time.time(),
+                    **values,
+                )
+            )
+
+    def find_response(self, response_id: str, *, owner: str) -> KeptResponse:
+        """Return a response.
+
+        Raises:
+            ResponseNotFoundError: the owner has no such response.
+        """
+        query = sa.select(responses).where(responses.c.id == response_id, responses.c.owner == owner)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise ResponseNotFoundError(response_id)
+        return KeptResponse(row.id, row.conversation_id, row.message_id, row.body, row.created_at_utc)
+
+    def delete_response(self, response_id: str, *, owner: str) -> tuple[str, int]:
+        """Delete a response; return its conversation's id, and how many responses are left of that one.
+
+        Raises:
+            ResponseNotFoundError: the owner has no such response.
+        """
+        found = self.find_response(response_id, owner=owner)
+        left = sa.select(sa.func.count()).where(responses.c.conversation_id == found.conversation_id)
+        with self._database.write() as connection:
+            connection.execute(responses.delete().where(responses.c.id == response_id))
+            return found.conversation_id, connection.execute(left).scalar_one()
+
+    # -- quotas -------------------------------------------------------------------------------------------------
+
+    def num_conversations(self, owner: str) -> int:
+        """Return how many conversations an owner has."""
+        query = sa.select(sa.func.count()).select_from(conversations).where(conversations.c.owner == owner)
+        with self._database.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+
+def _is_session(session_id: int, owner: str) -> sa.ColumnElement[bool]:
+    return sa.and_(sessions.c.session_id == session_id, sessions.c.owner == owner)
+
+
+def _conversation(conversation_id: str, owner: str) -> sa.Select[tuple[Any]]:
+    return sa.select(conversations.c.id).where(conversations.c.id == conversation_id, conversations.c.owner == owner)
