@@ -97,12 +97,16 @@ class RemoteStore:
 
     def close(self) -> None:
         """Let go of the connections. Questions that were left unanswered on purpose do not count as cut off."""
-        self._growing.close(LAST_ANSWER_S)
+        self.flush(LAST_ANSWER_S)
         if self._link.is_used:
             with contextlib.suppress(StoreError):
                 self._link.call("POST", "/v1/store/leave", {"writer": self._writer.name}, timeout=LEAVE_TIMEOUT)
         self._writer.leave()
         self._link.close()
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until the last piece of an answer has been sent, or the time is over."""
+        self._growing.wait(timeout_s)
 
     # -- conversations ------------------------------------------------------------------------------------------
 
@@ -196,7 +200,9 @@ class RemoteStore:
         self._outbox = Outbox(f"{self.name} {owner}")
         with contextlib.suppress(StoreUnreachableError, StoreBusyError):
             for conversation in self._outbox.waiting():
-                self.save(conversation)
+                if (changes := find_changes(conversation, self)) is not None:
+                    self._send([changes], is_over=True)
+                self._outbox.remove(conversation.id)
 
     def _list(self, limit: int, *, unfinished: bool) -> list[Summary]:
         query = {"limit": limit, "unfinished": "true" if unfinished else "false"}
@@ -254,7 +260,7 @@ class _Growing:
             self._errors.pop(conversation_id, None)
             self._changed.wait_for(lambda: self._sending != conversation_id)
 
-    def close(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float) -> None:
         """Wait until everything has been sent, or the time is over."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._sending, timeout_s)

@@ -256,6 +256,7 @@ def from_dict(data: Any) -> Conversation:
             raise _BrokenError("it is no conversation")
         conversation = _own(data)
         conversation.id = _take(data["conversation"], "id", _is_text)
+        conversation.title = _take(data["conversation"], "title", _is_text, "")
     except _BrokenError as error:
         raise StoreError(str(error)) from error
     return conversation

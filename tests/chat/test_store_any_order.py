@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
+from chat.store_interface import Store
 from errors import ConversationNotFoundError
 
 
@@ -38,9 +39,12 @@ class AnyOrder(RuleBasedStateMachine):
 
     where: str
 
+    def open(self) -> Store:
+        return ConversationStore(self.where)
+
     @initialize()
     def begin(self) -> None:
-        self.store = ConversationStore(self.where)
+        self.store = self.open()
         self.conversation = self.store.create()
         self.said: dict[str, str] = {}
 
@@ -111,7 +115,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def leave_and_come_back(self) -> None:
         self.store.close()
-        self.store = ConversationStore(self.where)
+        self.store = self.open()
         self.conversation = self.store.load(self.conversation.id)
 
     @rule()
