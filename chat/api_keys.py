@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from errors import ConfigError
 
-__all__ = ["LOCAL_OWNER", "default_key_file", "find_api_key", "make_key_file", "read_key_file"]
+__all__ = ["LOCAL_OWNER", "default_key_file", "find_api_key", "is_loopback", "make_key_file", "parse_keys", "read_key_file"]
 
 LOCAL_OWNER = "local"
 API_KEY_VARIABLE = "OPENAI_API_KEY"
 MIN_KEY_LENGTH = 8  # characters; anything shorter is a mistake or can be guessed
-LINE = re.compile(r"(?:(?P<owner>[\w.@-]{1,64}):[ \t]+)?(?P<key>[!-~]+)", re.ASCII)
+LINE = re.compile(r"(?:(?P<owner>[\w.@-]{1,64}):[ \t]*)?(?P<key>[!-~]+)", re.ASCII)
 
 
 def default_key_file() -> Path:
@@ -31,7 +31,7 @@ def default_key_file() -> Path:
 
 
 def read_key_file(file: Path) -> dict[str, str]:
-    """Return the owner of each key, in the order of the file.
+    """Return the owner of each key, in the order of the file, which holds at least one.
 
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile("w+") as file:
@@ -42,6 +42,18 @@ def read_key_file(file: Path) -> dict[str, str]:
 
     Raises:
         ConfigError: the file cannot be read, holds no key, or a line is none. No key is quoted.
+    """
+    owners = parse_keys(file)
+    if not owners:
+        raise ConfigError(f"the key file {file} holds no key", hint="Write one: owner: key.")
+    return owners
+
+
+def parse_keys(file: Path) -> dict[str, str]:
+    """Return the owner of each key, in the order of the file, which may hold none.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line is no key. No key is quoted.
     """
     try:
         lines = file.expanduser().read_text("utf-8").splitlines()
@@ -56,11 +68,9 @@ def read_key_file(file: Path) -> dict[str, str]:
         if match is None or len(match["key"]) < MIN_KEY_LENGTH:
             hint = f"A line looks so: alice: KEY. A key has {MIN_KEY_LENGTH} or more visible characters."
             raise ConfigError(f"{file}, line {number}: this is no key", hint=hint)
-        if owners.get(match["key"], match["owner"] or LOCAL_OWNER) != (match["owner"] or LOCAL_OWNER):
+        owner = match["owner"] or LOCAL_OWNER
+        if owners.setdefault(match["key"], owner) != owner:
             raise ConfigError(f"{file}, line {number}: this key has another owner above")
-        owners[match["key"]] = match["owner"] or LOCAL_OWNER
-    if not owners:
-        raise ConfigError(f"the key file {file} holds no key", hint="Write one: owner: key.")
     return owners
 
 
