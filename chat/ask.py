@@ -93,18 +93,7 @@ def ask_in_conversation(
     store.add(conversation, Message("user", question))
     code, reply = ask(backend, conversation.as_dicts(), as_json=as_json, options=options)
     if reply is not None:
-        store.add(
-            conversation,
-            Message(
-                "assistant",
-                reply.text,
-                reasoning=reply.reasoning,
-                tool_calls=tuple(call.as_message_part() for call in reply.tool_calls),
-                token_ids=reply.token_ids,
-                finish_reason=reply.finish_reason,
-                usage=dataclasses.asdict(reply.usage),
-            ),
-        )
+        store.add(conversation, Message.from_reply(reply))
     return code
 
 

@@ -75,6 +75,10 @@ class Asking:
     def is_loading(self) -> bool:
         return self.backend.status().stage not in ("ready", "failed")
 
+    def tool_schemas(self) -> list[Mapping[str, Any]]:
+        """Return the tools that the model may call, as OpenAI has them."""
+        return []
+
     # -- asking -------------------------------------------------------------------------------------------------
 
     def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> Request:
@@ -84,6 +88,8 @@ class Asking:
             options["enable_thinking"] = self.enable_thinking
         if self.thinking_budget is not None:
             options["thinking_token_budget"] = self.thinking_budget
+        if tools := self.tool_schemas():
+            options["tools"] = tools
         if continuing:
             options["continue_final_message"] = True
         return Request(self.talk.prompt_messages(), options)
@@ -102,9 +108,16 @@ class Asking:
         )
 
     def _fit(
-        self, messages: Sequence[Mapping[str, Any]], *, continuing: bool = False, per_message: bool = False
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        continuing: bool = False,
+        per_message: bool = False,
+        with_tools: bool = True,
     ) -> Fit:
         options: dict[str, Any] = {}
+        if with_tools and (tools := self.tool_schemas()):
+            options["tools"] = tools
         if continuing:
             options["continue_final_message"] = True
         if per_message:
@@ -117,5 +130,7 @@ class Asking:
 
     def count_tokens(self, text: str) -> int:
         """Return how many tokens a text adds to a message."""
-        with_it, without = (self._fit([{"role": "user", "content": content}]) for content in ("." + text, "."))
+        with_it, without = (
+            self._fit([{"role": "user", "content": content}], with_tools=False) for content in ("." + text, ".")
+        )
         return with_it.num_prompt_tokens - without.num_prompt_tokens

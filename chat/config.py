@@ -46,6 +46,8 @@ class Settings:
         store: a file or a database URL for conversations; empty: the user's data folder.
         keep_alive_s: how long an engine stays loaded after its last client; negative: for ever.
         engine: keyword arguments of :class:`vllm_wrapper.VLLMWrapper`.
+        tools: sources of tools by name (:mod:`chat.tool_sources`).
+        tool_approval: whether the person is asked before a tool is run.
         origins: where each setting comes from, by name.
     """
 
@@ -61,6 +63,8 @@ class Settings:
     store: str = ""
     keep_alive_s: float = 300.0
     engine: Mapping[str, Any] = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    tool_approval: Literal["ask", "auto"] = "ask"
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str, str]]:
@@ -171,10 +175,22 @@ def _check(name: str, value: Any, origin: str) -> Any:
     if get_origin(kind) is Mapping:
         if not isinstance(value, Mapping):  # not shown: it may hold a key
             raise ConfigError(f"{name} is not a table ({origin})", hint=f'It looks so: {name} = {{"temperature": 0.7}}')
+        if name == "tools":
+            _check_tools(value, origin)
         return value
     if not isinstance(value, kind):
         raise ConfigError(f"{name} is {value!r} ({origin}); it is a {_kind_name(kind)}")
     return value
+
+
+def _check_tools(sources: Mapping[str, Any], origin: str) -> None:
+    from chat.tool_sources import check_source
+
+    for name, table in sources.items():
+        try:
+            check_source(name, table)
+        except ConfigError as error:
+            raise ConfigError(f"{error} ({origin})", hint=error.hint) from error
 
 
 def _kind_name(kind: Any) -> str:

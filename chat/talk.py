@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chat.answer import Answer
 from chat.conversation import Conversation, Message
 from chat.window import Cut
 from errors import StoreError
+from vllm_wrapper import ToolCall
 
 if TYPE_CHECKING:
     from chat.store import ConversationStore
 
-__all__ = ["SHORT_ID", "Branch", "Saver", "Talk", "Turn"]
+__all__ = ["NOT_RUN", "SHORT_ID", "Branch", "Saver", "Talk", "Turn"]
 
 SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
+NOT_RUN = "error: this call was not run"  # what the model reads, in the place of a result
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ class Turn:
 
     Attributes:
         number: counted from 1.
+        answer: the last thing that the model said in it; None if it said nothing yet.
+        messages: all that followed the question: the answer, and before it calls of tools and what they gave.
         variant, num_variants: which of how many answers this is; 0 of 0 without one.
         is_first_seen: the model sees this turn, but not the one before it.
     """
@@ -37,6 +40,7 @@ class Turn:
     number: int
     question: Message
     answer: Message | None
+    messages: tuple[Message, ...]
     variant: int
     num_variants: int
     is_pinned: bool
@@ -105,6 +109,7 @@ class Talk:
                     number=len(turns) + 1,
                     question=message,
                     answer=answer,
+                    messages=tuple(path[index + 1 : end]),
                     variant=siblings.index(answers[0].id) + 1 if answers and answers[0].id in siblings else 0,
                     num_variants=len(siblings),
                     is_pinned=message.id in conversation.pinned_ids,
@@ -137,10 +142,22 @@ class Talk:
         return found
 
     def variants(self) -> list[Message]:
-        """Return the answers to the last message, oldest first."""
+        """Return the answers to the last message, oldest first: each by the first thing that the model said in it."""
         turns = self.turns()
-        answer = turns[-1].answer if turns else None
-        return self.conversation.variants(answer.id) if answer else []
+        messages = turns[-1].messages if turns else ()
+        return self.conversation.variants(messages[0].id) if messages else []
+
+    def open_calls(self) -> list[ToolCall]:
+        """Return the calls of tools at the end of the path that have no result yet, in order."""
+        path = self.conversation.path()
+        num_results = len(list(takewhile(lambda message: message.role == "tool", reversed(path))))
+        asking = path[-1 - num_results] if num_results < len(path) else None
+        if asking is None or asking.role != "assistant":
+            return []
+        return [
+            ToolCall(call.get("id") or "", call["function"]["name"], call["function"]["arguments"])
+            for call in asking.tool_calls[num_results:]
+        ]
 
     # -- what the model sees ------------------------------------------------------------------------------------
 
@@ -180,8 +197,14 @@ class Talk:
 
     # -- saying -------------------------------------------------------------------------------------------------
 
+    def add_result(self, call: ToolCall, text: str) -> None:
+        """Add what the first of the open calls gave."""
+        self.put(Message(role="tool", content=text, tool_call_id=call.id))
+
     def add_message(self, text: str) -> None:
-        """Add what the user says."""
+        """Add what the user says. Calls that are still open will not be made: models want a result for each."""
+        for call in self.open_calls():
+            self.add_result(call, NOT_RUN)
         self.put(Message(role="user", content=text))
 
     def withdraw_message(self) -> None:
@@ -263,26 +286,12 @@ class Saver:
 
     def _put(self, answer: Answer, *, status: Any) -> None:
         self._began = True
-        before, reply = self._before, answer.reply
-        ids = reply.token_ids if reply else ()
-        if before.content and not before.token_ids:
-            ids = ()  # the ids of the beginning are not known, so those of the whole are not
-        reason: str | None = reply.finish_reason if reply else None
-        if status == "complete" and reason is None:  # interrupted, or failed
-            reason = "abort"
-        self._talk.put(
-            replace(
-                before,
-                content=before.content + answer.text,
-                reasoning=before.reasoning + answer.reasoning,
-                tool_calls=tuple(call.as_message_part() for call in reply.tool_calls) if reply else (),
-                token_ids=(*before.token_ids, *ids),
-                finish_reason=reason,
-                usage=dataclasses.asdict(reply.usage) if reply else {},
-                status=status,
-                created_at_utc=time.time() if not before.content else before.created_at_utc,
-            )
-        )
+        if answer.reply is not None:
+            message = Message.from_reply(answer.reply)
+        else:  # under way, interrupted, or failed
+            reason = "abort" if status == "complete" else None
+            message = Message("assistant", answer.text, reasoning=answer.reasoning, finish_reason=reason)
+        self._talk.put(replace(self._before.continued(message), status=status))
 
 
 def path_to(conversation: Conversation, message: Message) -> list[Message]:

@@ -8,6 +8,7 @@ import pytest
 
 from chat.conversation import Conversation, Message, from_dicts, make_id, make_title
 from errors import InvalidMessageError
+from vllm_wrapper import Reply, ToolCall, Usage
 
 
 def talk(*contents: str) -> Conversation:
@@ -278,3 +279,31 @@ def test_what_is_no_message_is_refused_with_its_number(message):
     with pytest.raises(InvalidMessageError, match=r"^messages\[1\]: ") as caught:
         from_dicts([{"role": "user", "content": "a"}, message])
     assert caught.value.index == 1
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+CALL = ToolCall("call-1", "calculator", '{"expression": "12 * 12"}')
+
+
+def test_a_reply_becomes_a_message_with_all_that_is_known_of_it():
+    reply = Reply("", "I call.", (CALL,), (7, 8), "tool_calls", Usage(num_output_tokens=2))
+    message = Message.from_reply(reply)
+    assert (message.reasoning, message.token_ids, message.finish_reason) == ("I call.", (7, 8), "tool_calls")
+    assert message.tool_calls == (CALL.as_message_part(),)
+    assert message.usage["num_output_tokens"] == 2
+
+
+@pytest.mark.parametrize("reason", ["abort", "length"])
+def test_a_call_that_was_cut_off_is_no_call(reason):
+    assert Message.from_reply(Reply("Let me", tool_calls=(CALL,), finish_reason=reason)).tool_calls == ()
+
+
+def test_a_continued_answer_keeps_its_place_and_its_ids_if_all_are_known():
+    begun = Message("assistant", "One, ", token_ids=(1,), finish_reason="length", parent_id="asked")
+    more = Message.from_reply(Reply("two.", token_ids=(2, 3)))
+    whole = begun.continued(more)
+    assert (whole.id, whole.parent_id, whole.created_at_utc) == (begun.id, "asked", begun.created_at_utc)
+    assert (whole.content, whole.token_ids, whole.finish_reason) == ("One, two.", (1, 2, 3), "stop")
+    assert replace(begun, token_ids=()).continued(more).token_ids == ()
