@@ -1,16 +1,18 @@
-"""How vLLM is imported and an engine is built: environment, arguments, and what is said when it fails."""
+"""How vLLM is imported and an engine is built: environment and arguments."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from errors import ModelLoadError
+from load_checks import check_cpu_memory, load_error
+from model_fit import free_memory_bytes
 from model_memory import read_memory_needs, weights_bytes
 
-__all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "first_line", "import_vllm", "load_error"]
+__all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "import_vllm", "load_engine", "release_engine"]
 
+MIN_CPU_KV_CACHE_BYTES = 64 << 20  # 64 MiB
 MAX_CPU_KV_CACHE_BYTES = 4 << 30  # 4 GiB: more would surprise people who chat on a laptop
 CPU_SEQUENCES = 16  # so many full windows fit the default key/value cache on CPU, memory allowing
 SMALL_MODEL_BYTES = 64 << 20  # 64 MiB of weights
@@ -30,6 +32,39 @@ def import_vllm(model_dir: str | os.PathLike[str]) -> None:
         import vllm  # noqa: F401
     except ImportError as error:
         raise ModelLoadError(f"vLLM cannot be imported: {error}", hint="Install it: make install.") from error
+
+
+def load_engine(arguments: dict[str, Any]) -> Any:
+    """Build ``vllm.LLM`` in the calling thread, which must be the one that steps it.
+
+    Raises:
+        ModelLoadError: it cannot be built; the message says why, the hint what to do.
+    """
+    import_vllm(arguments["model"])
+    from vllm import LLM
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        if _open_engines:
+            raise ModelLoadError(
+                "another engine is open in this process", hint="Close it first: one process holds one engine on CPU."
+            )
+        arguments = cpu_arguments(arguments)
+        check_cpu_memory(arguments)
+    try:
+        engine = LLM(**arguments)
+    except Exception as error:
+        raise load_error(error, arguments) from error
+    _open_engines.add(id(engine))
+    return engine
+
+
+def release_engine(engine: Any) -> None:
+    """Note that an engine of :func:`load_engine` is no longer used, so that another one may be built."""
+    _open_engines.discard(id(engine))
+
+
+_open_engines: set[int] = set()  # ids of the engines that live in this process
 
 
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -54,62 +89,11 @@ def cpu_kv_cache_bytes(
 ) -> int:
     """Return how much memory the key/value cache gets on a machine without GPU, in bytes.
 
-    Enough for :data:`CPU_SEQUENCES` full windows, but neither more than :data:`MAX_CPU_KV_CACHE_BYTES` nor more than
-    ``part`` of the memory that is free.
+    Enough for :data:`CPU_SEQUENCES` full windows, but neither more than is free (``part`` of the memory, less the
+    weights) nor more than :data:`MAX_CPU_KV_CACHE_BYTES`, unless one window that was asked for takes more.
     """
-    import psutil
-
-    free_bytes = int(psutil.virtual_memory().available * part)
     needs = read_memory_needs(model_dir)
+    free_bytes = int(free_memory_bytes() * part) - (needs.weights_bytes or 0)
     wanted = needs.cache_bytes(max_model_len or needs.max_window) * CPU_SEQUENCES or MAX_CPU_KV_CACHE_BYTES
-    return max(1 << 26, min(wanted, MAX_CPU_KV_CACHE_BYTES, free_bytes))
-
-
-def load_error(error: Exception, arguments: Mapping[str, Any]) -> ModelLoadError:
-    """Return the one sentence, and the remedy, for an exception that vLLM raised while loading a model."""
-    text = f"{error} {error.__cause__ or ''}"
-    for sign, message, hint in _LOAD_ERRORS:
-        if sign.lower() in text.lower():
-            return ModelLoadError(message.format(error=first_line(error), **arguments), hint=hint)
-    return ModelLoadError(f"vLLM cannot load {arguments['model']}: {first_line(error)}")
-
-
-# What vLLM says -> what we say, and what to do about it; the first that matches holds.
-_LOAD_ERRORS = (
-    (
-        "QWenLMHeadModel",
-        "this vLLM no longer runs the first Qwen generation ({model})",
-        "Use a successor, such as Qwen/Qwen2.5-7B-Instruct or Qwen/Qwen3-8B.",
-    ),
-    (
-        "are not supported for now",
-        "vLLM does not know this model's architecture: {error}",
-        "See vLLM's list of supported models, or update vLLM.",
-    ),
-    (
-        "bitsandbytes",
-        "bitsandbytes weights need a plugin that vLLM no longer ships",
-        "Use AWQ, GPTQ or FP8 weights, or install vLLM's bitsandbytes plugin.",
-    ),
-    ("trust_remote_code", "{model} wants to run code of its own", "Read that code first; then pass trust_remote_code."),
-    ("No available memory for the cache", "no memory is left for the key/value cache", "Lower max_model_len."),
-    ("KV cache", "too little memory: {error}", "Lower max_model_len, or free memory."),
-    ("out of memory", "the GPU's memory is full", "Lower gpu_memory_utilization or max_model_len, or quantize."),
-    (
-        "Free memory on device",
-        "too little GPU memory is free: {error}",
-        "End other programs on the GPU, or lower gpu_memory_utilization.",
-    ),
-    (
-        "quantization",
-        "the quantization does not fit the weights: {error}",
-        "Leave quantization out: the model's configuration names it.",
-    ),
-    ("dtype", "the dtype does not fit: {error}", "Use dtype='auto'."),
-    ("max_model_len", "the window is too large: {error}", "Lower max_model_len."),
-)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an exception says, in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    most = max(MAX_CPU_KV_CACHE_BYTES, needs.cache_bytes(max_model_len or 0))
+    return max(MIN_CPU_KV_CACHE_BYTES, min(wanted, most, free_bytes))

@@ -34,6 +34,10 @@ class Engine(Protocol):
 
     def has_unfinished_requests(self) -> bool: ...
 
+    def sleep(self, level: int) -> None: ...
+
+    def wake_up(self) -> object: ...
+
 
 class Arrival(NamedTuple):
     """What a request's owner receives: an output of the engine, or the error that ended the request."""
@@ -76,6 +80,7 @@ class EngineThread:
         self._receivers: dict[str, Callable[[Arrival], None]] = {}
         self._failure: Exception | None = None
         self._closed = False
+        self._sleeps = False  # only the engine's thread reads and writes it
         self._lock = threading.Lock()  # guards _failure and _closed against a submit that comes at the same moment
         ready: Future[Engine] = Future()
         self._thread = threading.Thread(target=self._run, args=(make_engine, ready), name="vllm-engine", daemon=True)
@@ -102,6 +107,31 @@ class EngineThread:
         future: Future[T] = Future()
         self._post(_Call(function, future))
         return future.result()
+
+    def sleep(self, level: int = 1) -> None:
+        """Put the engine to sleep; until it wakes, requests end with an :class:`EngineError`.
+
+        Raises:
+            EngineError: answers are under way.
+        """
+
+        def fall_asleep(engine: Engine) -> None:
+            if engine.has_unfinished_requests():
+                raise EngineError("answers are under way", hint="Wait for them, or abort them, before sleep().")
+            engine.sleep(level)
+            self._sleeps = True
+
+        self.call(fall_asleep)
+
+    def wake_up(self) -> None:
+        """Let a sleeping engine answer again; one that is awake stays so."""
+
+        def wake(engine: Engine) -> None:
+            if self._sleeps:
+                engine.wake_up()
+                self._sleeps = False
+
+        self.call(wake)
 
     def close(self) -> None:
         """End the thread; open requests end with an :class:`EngineError`. Closing twice is fine."""
@@ -163,6 +193,10 @@ class EngineThread:
                     _fulfil(future, function, engine)
 
     def _add(self, engine: Engine, request: _Request) -> None:
+        if self._sleeps:
+            error = EngineError("the engine sleeps", hint="Call wake_up() first.")
+            request.receive(Arrival(time.perf_counter(), None, error))
+            return
         self._receivers[request.request_id] = request.receive
         try:
             engine.add_request(request.request_id, request.prompt, request.params, **request.options)

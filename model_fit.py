@@ -16,7 +16,17 @@ from typing import Literal
 from errors import ModelLoadError
 from model_memory import MemoryNeeds
 
-__all__ = ["Machine", "ModelFit", "explain", "find_machine", "fit_model", "gib", "plan"]
+__all__ = [
+    "Machine",
+    "ModelFit",
+    "explain",
+    "find_machine",
+    "fit_model",
+    "free_memory_bytes",
+    "gib",
+    "largest_window",
+    "plan",
+]
 
 DEFAULT_PART = 0.9  # of a GPU's memory, as vLLM's gpu_memory_utilization has it
 BLOCK_TOKENS = {"gpu": 16, "cpu": 128}  # vLLM hands out the cache in blocks of so many tokens
@@ -101,7 +111,7 @@ def fit_model(
     conversations: int | None = None
     if needs.layers:
         wanted = min(max_model_len or needs.max_window, needs.max_window)
-        window = _largest_window(needs, cache, wanted, num_gpus, BLOCK_TOKENS[machine.kind])
+        window = largest_window(needs, cache, wanted, machine.kind, num_gpus)
         conversations = cache // max(1, needs.cache_bytes(window, num_gpus)) if window else 0
     return ModelFit(needs, machine, num_gpus, usable, weights, reserve, cache, window, conversations)
 
@@ -153,7 +163,7 @@ def find_machine(*, timeout_s: float = 5.0) -> Machine:
     if gpus:
         smallest = min(memory for _, memory in gpus)  # vLLM splits evenly: the smallest sets the limit
         return Machine("gpu", len(gpus), smallest, gpus[0][0])
-    return Machine("cpu", 1, _free_memory_bytes())
+    return Machine("cpu", 1, free_memory_bytes())
 
 
 def gib(num_bytes: float) -> str:
@@ -168,8 +178,12 @@ def gib(num_bytes: float) -> str:
     return f"{num_bytes:.0f} bytes"
 
 
-def _largest_window(needs: MemoryNeeds, cache_bytes: int, wanted: int, num_gpus: int, block: int) -> int:
-    """Return the largest window of whole blocks that fits, by bisection: the cache grows with every token."""
+def largest_window(needs: MemoryNeeds, cache_bytes: int, wanted: int, kind: DeviceKind, num_gpus: int = 1) -> int:
+    """Return the largest window of whole blocks, up to the wanted one, of which a cache of this size holds one.
+
+    Found by bisection: what a window takes grows with every token.
+    """
+    block = BLOCK_TOKENS[kind]
     if needs.cache_bytes(wanted, num_gpus) <= cache_bytes:
         return wanted
     fits, too_many = 0, math.ceil(wanted / block)
@@ -206,7 +220,7 @@ def _nvidia_gpus(timeout_s: float) -> list[tuple[str, int]]:
     return gpus[: len(numbers)]  # named by their UUIDs
 
 
-def _free_memory_bytes() -> int:
+def free_memory_bytes() -> int:
     """Return the main memory that is free, in bytes: the machine's, or a container's if that is less."""
     import psutil
 

@@ -15,17 +15,14 @@ Imports no torch, no transformers and no vllm; transformers' Jinja renderer is l
 from __future__ import annotations
 
 import inspect
-import re
-import sys
-import warnings
-import weakref
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from errors import InvalidMessageError, PromptError, PromptTooLongError
-from prompt_encoding import ControlToken, PromptTokenizer, read_json
+from prompt_encoding import PromptTokenizer, read_json
+from prompt_older import build_prompt as _build_prompt
 from prompt_past import (
     Past,
     PastStore,
@@ -37,9 +34,18 @@ from prompt_past import (
     uses_tools,
 )
 from prompt_pieces import Answer, EncodedPiece, PieceEncoder, read_answer
+from prompt_stop import find_stop_token_ids, find_turn_end, remove_stop_words
 from prompt_template import CUT, MARK, Alphabet, TracedTemplate, read_literals, refer_message
 
-__all__ = ["FittedPrompt", "Prompt", "PromptBuilder", "PromptTokenizer", "find_stop_token_ids", "remove_stop_words"]
+__all__ = [
+    "FittedPrompt",
+    "Prompt",
+    "PromptBuilder",
+    "PromptTokenizer",
+    "_build_prompt",  # older scripts import it under this name
+    "find_stop_token_ids",
+    "remove_stop_words",
+]
 
 MIN_MESSAGES_WITH_PAST = 6  # shorter conversations are rendered whole: there is little to save
 CHECK_EVERY = 64  # every how manyth prompt that was put together from parts is also built whole, and compared
@@ -459,20 +465,6 @@ def _droppable_units(messages: Sequence[Mapping[str, Any]], pinned: Collection[i
     return [unit for unit in turns[:-1] + steps[:-1] if not set(unit) & set(pinned)]
 
 
-def find_turn_end(template: TracedTemplate) -> int | None:
-    """Return the id of the control token that the template writes behind an answer, or None if it writes none."""
-    answer = "Hello"
-    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": answer}]
-    try:
-        rendered = template.render(messages, add_generation_prompt=False)
-    except PromptError:
-        return None
-    _, found, behind = rendered.rpartition(answer)
-    if not found or not behind.startswith(MARK):
-        return None
-    return template.alphabet.token(behind[1]).id
-
-
 def find_chat_template(folder: Path) -> str | dict[str, str]:
     """Return the Jinja text of a model's chat template, or several by name.
 
@@ -505,173 +497,3 @@ def _read_template_argument(chat_template: str | Path) -> str:
             raise PromptError(f"there is no chat template file {text}", hint="Give Jinja text or a path to a file.")
         return file.read_text("utf-8")
     return text
-
-
-def find_stop_token_ids(tokenizer: Any, generation_config: Any = None) -> list[int]:
-    """Return the ids that end an answer, each once.
-
-    They come from the model's generation config, from what the tokenizer calls the end of a text or of a turn, and
-    from what its chat template writes behind an answer. So a chat model whose config names ``<|endoftext|>`` only still
-    stops at ``<|im_end|>``; and at ``<|im_start|>``, should it begin a turn of its own.
-
-    Args:
-        tokenizer: a Hugging Face tokenizer, one of the first Qwen generation, or a :class:`PromptTokenizer`.
-        generation_config: an object or dictionary whose ``eos_token_id`` is an id, a list of ids or missing; or None.
-    """
-    if isinstance(generation_config, Mapping):
-        configured = generation_config.get("eos_token_id")
-    else:
-        configured = getattr(generation_config, "eos_token_id", None)
-    found = list(configured) if isinstance(configured, Iterable) else [configured]
-    found += [getattr(tokenizer, name, None) for name in ("eos_token_id", "im_end_id", "im_start_id", "eod_id")]
-    found += [_control_token_id(tokenizer, text) for text in ("<|im_end|>", "<|im_start|>")]
-    found.append(_template_turn_end(tokenizer))
-    return list(dict.fromkeys(token_id for token_id in found if isinstance(token_id, int)))
-
-
-def _control_token_id(tokenizer: Any, text: str) -> int | None:
-    if isinstance(tokenizer, PromptTokenizer):
-        return tokenizer.token_to_id(text)
-    attribute = {"<|im_start|>": "im_start_id", "<|im_end|>": "im_end_id"}.get(text, "")
-    token_id = getattr(tokenizer, attribute, None)
-    if not isinstance(token_id, int) and hasattr(tokenizer, "get_added_vocab"):
-        token_id = tokenizer.get_added_vocab().get(text)
-    return token_id if isinstance(token_id, int) else None
-
-
-def _template_turn_end(tokenizer: Any) -> int | None:
-    """Return the turn-end token of the template that a Hugging Face tokenizer carries."""
-    source = getattr(tokenizer, "chat_template", None)
-    added = getattr(tokenizer, "added_tokens_decoder", None)
-    if not isinstance(source, str) or not isinstance(added, Mapping):
-        return None
-    control_tokens = [ControlToken(i, token.content, bool(token.special)) for i, token in added.items()]
-    names = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
-    try:
-        return find_turn_end(TracedTemplate(source, Alphabet(control_tokens), names))
-    except PromptError:
-        return None
-
-
-def remove_stop_words(token_ids: Iterable[int], stop_words_ids: Collection[int]) -> list[int]:
-    """Return the ids without the stop ids at their end. The argument is not changed.
-
-    >>> remove_stop_words([1, 9, 2, 9, 8], [8, 9])
-    [1, 9, 2]
-    """
-    kept = list(token_ids)
-    while kept and kept[-1] in stop_words_ids:
-        kept.pop()
-    return kept
-
-
-def _build_prompt(
-    generation_config: Any,
-    tokenizer: Any,
-    query: str,
-    history: Sequence[tuple[str, str]] | None = None,
-    system: str = "",
-) -> tuple[str, list[int]]:
-    """Build a ChatML prompt the way scripts do that were written after Qwen's example: its text and its token ids.
-
-    The newest turns of ``history`` that fit ``generation_config.max_window_size`` tokens are kept, all of them if it
-    names no size. A query that is too long is cut at its end, with a warning. Text cannot become control tokens.
-
-    Args:
-        tokenizer: as for :func:`find_stop_token_ids`.
-        history: ``(query, response)``, oldest first; not changed.
-    Raises:
-        PromptError: the tokenizer has no ChatML tokens.
-    """
-    im_start, im_end = (_control_token_id(tokenizer, text) for text in ("<|im_start|>", "<|im_end|>"))
-    if im_start is None or im_end is None:
-        raise PromptError("this tokenizer knows no <|im_start|> and <|im_end|>, so it has no ChatML prompts")
-    plain = _plain_tokenizer(tokenizer)
-    line_break = plain.encode("\n")
-
-    def block(role: str, content_ids: Sequence[int]) -> list[int]:
-        return [im_start, *plain.encode(role), *line_break, *content_ids, im_end]
-
-    def text_of(role: str, content: str) -> str:
-        return f"<|im_start|>{role}\n{content}<|im_end|>"
-
-    system_ids = block("system", plain.encode(system))
-    ending = [*line_break, im_start, *plain.encode("assistant"), *line_break]
-    left = _window_size(generation_config) - len(system_ids) - len(line_break) - len(block("user", [])) - len(ending)
-    query_ids = plain.encode(query)
-    if len(query_ids) > left:
-        warnings.warn(f"the query has {len(query_ids)} tokens and is cut to {max(left, 0)}", stacklevel=2)
-        query_ids, query = _cut(query_ids, max(left, 0), plain)
-    left -= len(query_ids)
-    past_text, past_ids = "", list[int]()
-    for user, assistant in reversed(history or []):
-        turn = [*line_break, *block("user", plain.encode(user)), *line_break]
-        turn += block("assistant", plain.encode(assistant))
-        if len(turn) > left:
-            break
-        past_text = f"\n{text_of('user', user)}\n{text_of('assistant', assistant)}{past_text}"
-        past_ids = turn + past_ids
-        left -= len(turn)
-    text = f"{text_of('system', system)}{past_text}\n{text_of('user', query)}\n<|im_start|>assistant\n"
-    return text, [*system_ids, *past_ids, *line_break, *block("user", query_ids), *ending]
-
-
-def _window_size(generation_config: Any) -> int:
-    size = getattr(generation_config, "max_window_size", None)
-    return size if isinstance(size, int) else sys.maxsize
-
-
-def _cut(token_ids: Sequence[int], most: int, tokenizer: TextTokenizer) -> tuple[list[int], str]:
-    """Return the first ids and their text; less, where that would end inside a character."""
-    for end in range(most, max(most - 4, 0), -1):
-        text = tokenizer.decode(token_ids[:end])
-        if not text.endswith("\ufffd"):
-            return list(token_ids[:end]), text
-    return [], ""
-
-
-class TextTokenizer(Protocol):
-    """Ordinary text to ids and back."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, token_ids: Iterable[int]) -> str: ...
-
-
-class CallersTokenizer:
-    """A tokenizer that a caller brought, kept from reading control tokens in text.
-
-    For tokenizers that are no file of the `tokenizers` library, such as the first Qwen generation's own.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self._control_ids = {_control_token_id(tokenizer, text) for text in ("<|im_start|>", "<|im_end|>")}
-
-    def encode(self, text: str) -> list[int]:
-        try:
-            ids = self._tokenizer.encode(text, allowed_special=set(), disallowed_special=())
-        except TypeError:  # not the first generation's
-            ids = self._tokenizer.encode(text)
-        if self._control_ids.isdisjoint(ids):
-            return list(ids)
-        # It reads them all the same. Cut in two behind the first character, a spelling is none any more.
-        return [token_id for part in re.split(r"(?<=<)(?=\|)", text) for token_id in self._tokenizer.encode(part)]
-
-    def decode(self, token_ids: Iterable[int]) -> str:
-        return str(self._tokenizer.decode(list(token_ids)))
-
-
-_PLAIN_TOKENIZERS: weakref.WeakKeyDictionary[Any, TextTokenizer] = weakref.WeakKeyDictionary()
-
-
-def _plain_tokenizer(tokenizer: Any) -> TextTokenizer:
-    """Return what encodes ordinary text with a caller's vocabulary; made once for each tokenizer."""
-    if isinstance(tokenizer, PromptTokenizer):
-        return tokenizer
-    plain = _PLAIN_TOKENIZERS.get(tokenizer)
-    if plain is None:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        plain = CallersTokenizer(tokenizer) if backend is None else PromptTokenizer.from_json(backend.to_str())
-        _PLAIN_TOKENIZERS[tokenizer] = plain
-    return plain

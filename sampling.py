@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from engine_loading import first_line
 from errors import SamplingError
+from load_checks import first_line
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["StopWords", "from_generation_config", "make_sampling_params"]
 
 StopWords = Iterable[int | Sequence[int]]
+Outputs = Literal["each", "ends", "whole"]
 
-OURS = frozenset({"output_kind", "detokenize", "skip_clone", "output_text_buffer_length"})  # the wrapper decides these
+# The wrapper decides these.
+OURS = frozenset({"output_kind", "stream_interval", "detokenize", "skip_clone", "output_text_buffer_length"})
+SEEDS = range(-(2**63), 2**64)  # what PyTorch's random generators take
+FIRST_AND_LAST = 1 << 30  # as the interval between two outputs: only the first token's comes before the last
 GENERATION_CONFIG_NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
 
 
@@ -29,7 +35,7 @@ def make_sampling_params(
     tokenizer: Any,
     stop: str | Sequence[str] = (),
     extra_stop_words_ids: StopWords | None = (),
-    streaming: bool,
+    outputs: Outputs,
 ) -> SamplingParams:
     """Return vLLM's sampling parameters for one request.
 
@@ -40,20 +46,18 @@ def make_sampling_params(
         tokenizer: turns stop words of several tokens into strings.
         stop: strings that end the answer.
         extra_stop_words_ids: single ids, or sequences of them, that end it.
-        streaming: outputs as they come, or one at the end.
+        outputs: which the engine gives: ``each`` token's; the ``ends``: the first token's, which tells the time to it,
+            and the rest in one; or the ``whole``, once it is finished.
     Raises:
         SamplingError: an unknown name, with the nearest known ones, or an impossible value.
     """
     from vllm import SamplingParams
-    from vllm.exceptions import VLLMClientError
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm.sampling_params import RequestOutputKind
 
     _check_names(sampling, inspect.signature(SamplingParams).parameters)
     values = {"max_tokens": None, **defaults, **sampling}  # None: the rest of the window; vLLM's own default is 16
-    if values.get("n", 1) != 1:
-        raise SamplingError(
-            f"n is {values['n']}; a reply is one answer", hint="Pass the conversation n times to reply_batch."
-        )
+    if not isinstance(stop, (str, Sequence)):
+        raise SamplingError(f"stop is {stop!r:.80}", hint="Pass a string, or a list of strings.")
     stops = [stop] if isinstance(stop, str) else list(stop)
     ids = [*stop_token_ids, *(values.get("stop_token_ids") or ())]
     for word in extra_stop_words_ids or ():
@@ -63,14 +67,43 @@ def make_sampling_params(
             ids.append(word[0])
         else:  # the engine stops at single ids and at strings
             stops.append(tokenizer.decode(list(word)))
-    values.update(stop=stops or None, stop_token_ids=ids)
-    values["output_kind"] = RequestOutputKind.DELTA if streaming else RequestOutputKind.FINAL_ONLY
+    kind = RequestOutputKind.FINAL_ONLY if outputs == "whole" else RequestOutputKind.DELTA
+    values.update(stop=stops or None, stop_token_ids=ids, output_kind=kind)
+    if outputs == "ends":
+        values["stream_interval"] = FIRST_AND_LAST
+    return _validate(values)
+
+
+def _validate(values: dict[str, Any]) -> SamplingParams:
+    """Check kinds and ranges: a value of a wrong kind would break the engine's step, and with it everybody's answer."""
+    from pydantic import ValidationError
+    from vllm.exceptions import VLLMClientError
+    from vllm.sampling_params import StructuredOutputsParams
+
     try:
         if isinstance(values.get("structured_outputs"), Mapping):
             values["structured_outputs"] = StructuredOutputsParams(**values["structured_outputs"])
-        return SamplingParams(**values)
+        params: SamplingParams = _validator().validate_python(values)
+    except ValidationError as error:
+        problem = error.errors()[-1]  # the last one is about a field; those before, about the whole
+        name = next((part for part in problem["loc"] if part in values), "structured_outputs")
+        raise SamplingError(f"{name} is {values.get(name)!r:.80}: {problem['msg']}") from error
     except (ValueError, TypeError, VLLMClientError) as error:
-        raise SamplingError(first_line(error)) from error
+        raise SamplingError(_DETAILS.split(first_line(error))[0]) from error
+    if params.seed is not None and params.seed not in SEEDS:
+        raise SamplingError(f"seed is {params.seed}; it must be in [{SEEDS.start}, {SEEDS.stop})")
+    return params
+
+
+_DETAILS = re.compile(r" \(parameter=|: \{'")  # what vLLM adds to a sentence for programs
+
+
+@functools.cache
+def _validator() -> Any:
+    from pydantic import TypeAdapter
+    from vllm import SamplingParams
+
+    return TypeAdapter(SamplingParams)
 
 
 def from_generation_config(generation_config: Any) -> dict[str, Any]:

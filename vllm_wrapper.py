@@ -17,37 +17,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from engine_loading import cpu_arguments, import_vllm, load_error
+from engine_loading import load_engine, release_engine
 from engine_thread import EngineThread
-from errors import ChatError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
+from errors import ChatError, EngineError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
+from load_checks import check_loadable, first_line
+from lora_adapters import LoraAdapter, engine_arguments, read_adapter
 from model_hub import is_demo, resolve_model
 from prompt_utils import FittedPrompt, PromptBuilder
-from reply import (
-    Answer,
-    AsyncStream,
-    Delta,
-    OutputParser,
-    Reply,
-    Stream,
-    ToolCall,
-    Usage,
-    find_parsers,
-    make_parser_class,
-    run_to_end,
-)
-from response_format import ResponseFormat, read_response_format
-from sampling import StopWords, from_generation_config, make_sampling_params
-from tool_calling import AnyTool, acall_tool, as_tools, call_tool
-
-if TYPE_CHECKING:
-    from vllm import SamplingParams
+from reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage
+from reply_parsing import find_parsers
+from reply_request import ContextWindowWarning, Message, RequestMaker, Tools, tool_schemas
+from reply_stream import AsyncStream, Stream, run_to_end
+from sampling import StopWords, from_generation_config
+from tool_calling import acall_tool, as_tools, call_tool
 
 __all__ = [
     "AsyncStream",
@@ -55,6 +43,8 @@ __all__ = [
     "Delta",
     "Reply",
     "Stream",
+    "TokenLogprob",
+    "TokenLogprobs",
     "ToolCall",
     "ToolRun",
     "Usage",
@@ -64,14 +54,7 @@ __all__ = [
     "vLLMWrapper",
 ]
 
-Message = Mapping[str, Any]
-Tools = Iterable[AnyTool]
 DEFAULT_SYSTEM = "You are a helpful assistant."
-REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
-
-
-class ContextWindowWarning(UserWarning):
-    """Old turns were left out of the prompt because the window is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +78,8 @@ class VLLMWrapper:
         max_model_len: the window in tokens; what the model allows, or what memory allows if that is less, if left out.
         trust_remote_code: run Python code that comes with the model. Off: such code can do anything.
         chat_template: Jinja text, or a file that holds it, instead of the model's own.
+        lora_adapters: LoRA adapters (:mod:`lora_adapters`): folders by name. An answer uses the one that it names with
+            ``lora=``. Pass ``{}`` to bring them later, with :meth:`add_lora`.
         engine_args: further arguments of ``vllm.LLM``.
         engine: a ready engine instead of a new one (:class:`engine_thread.Engine`), for tests.
     Raises:
@@ -114,12 +99,11 @@ class VLLMWrapper:
         max_model_len: int | None = None,
         trust_remote_code: bool = False,
         chat_template: str | None = None,
+        lora_adapters: Mapping[str, str | os.PathLike[str]] | None = None,
         engine_args: Mapping[str, Any] | None = None,
         engine: Any = None,
     ) -> None:
         self.model_dir = resolve_model(model_dir)
-        self.prompt_builder = PromptBuilder.from_pretrained(self.model_dir, chat_template=chat_template)
-        self.stop_token_ids: list[int] = list(self.prompt_builder.stop_token_ids)
         arguments: dict[str, Any] = {
             "model": str(self.model_dir),
             "tensor_parallel_size": tensor_parallel_size,
@@ -130,14 +114,22 @@ class VLLMWrapper:
             "trust_remote_code": trust_remote_code,
             "disable_log_stats": True,
         }
-        tool_parser, self._reasoning_parser = find_parsers(self.prompt_builder)
+        adapters = [read_adapter(name, folder, self.model_dir) for name, folder in (lora_adapters or {}).items()]
+        if lora_adapters is not None:
+            arguments |= engine_arguments(adapters)
+        self.prompt_builder = PromptBuilder.from_pretrained(self.model_dir, chat_template=chat_template)
+        _, self._reasoning_parser = find_parsers(self.prompt_builder)
         if self._reasoning_parser:  # a thinking budget, and structured outputs after thinking, need it
             arguments["reasoning_parser"] = self._reasoning_parser
-        arguments.update(engine_args or {})
+        arguments |= engine_args or {}
         self.model: Any = engine
+        if engine is None:
+            check_loadable(arguments)
         self._thread = EngineThread((lambda: engine) if engine is not None else lambda: self._load(arguments))
-        self.max_model_len: int = self.model.model_config.max_model_len
-        self._parser_class = make_parser_class(tool_parser, self._reasoning_parser)
+        self._requests = RequestMaker(self.prompt_builder, self.model)
+        self.max_model_len: int = self._requests.max_model_len
+        for adapter in adapters:
+            self._register(adapter)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -168,8 +160,9 @@ class VLLMWrapper:
             enable_thinking: for models that can think before they answer; None leaves it to the template.
             stop_words_ids, generation_config, max_window_size: as older scripts pass them: more stop words, sampling
                 parameters in an object, and the most tokens that a prompt may have.
-            sampling: fields of vLLM's ``SamplingParams``, such as ``temperature`` and ``max_tokens``. Defaults come
-                from the model's generation_config.json.
+            sampling: fields of vLLM's ``SamplingParams``, such as ``temperature``, ``max_tokens``, ``seed`` and
+                ``logit_bias``. Defaults come from the model's generation_config.json. Also the options of
+                :meth:`stream`.
         Returns:
             (response, a new history list that ends with ``(query, response)``)
         Raises:
@@ -203,8 +196,36 @@ class VLLMWrapper:
 
     def reply(self, messages: Sequence[Message], **options: Any) -> Reply:
         """Return the answer to messages (OpenAI's shape). Options are those of :meth:`stream`."""
-        with Stream(self._thread, *self._prepare(messages, streaming=False, **options)) as stream:
+        with Stream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return stream.reply
+
+    def replies(self, messages: Sequence[Message], *, n: int, seed: int | None = None, **options: Any) -> list[Reply]:
+        """Return ``n`` answers to the same messages, generated side by side.
+
+        Args:
+            n: how many.
+            seed: makes them repeatable; the answers get ``seed``, ``seed + 1``, ..., as in vLLM.
+            options: those of :meth:`stream`.
+        Raises:
+            SamplingError: ``n`` is no positive number, or all answers would be the same (temperature 0).
+
+        Example::
+
+            for reply in llm.replies([{"role": "user", "content": "Tell me a joke."}], n=3, temperature=1.0):
+                print(reply.text)
+        """
+        if not isinstance(n, int) or n < 1:
+            raise SamplingError(f"n is {n!r}", hint="Pass how many answers you want.")
+        with ExitStack() as open_streams:
+            streams = []
+            for index in range(n):
+                request = self._requests.make(messages, "ends", seed=None if seed is None else seed + index, **options)
+                if n > 1 and request.params.temperature == 0:
+                    raise SamplingError(
+                        f"n is {n} and temperature 0: all answers would be the same", hint="Raise the temperature."
+                    )
+                streams.append(open_streams.enter_context(Stream(self._thread, *request)))
+            return [stream.reply for stream in streams]
 
     def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
         """Begin the answer to messages; iterate the result for deltas, then read its ``reply``.
@@ -216,6 +237,14 @@ class VLLMWrapper:
             max_prompt_tokens: the most that a prompt may have; what the window allows if left out.
             response_format: the form that the answer must have (:func:`response_format.read_response_format`): a
                 pydantic model, a JSON schema, a list of choices, ...; ``reply.parsed`` is the object.
+            lora: name of the LoRA adapter that answers; the model alone if left out.
+            logprobs, prompt_logprobs: how many of the likeliest tokens to tell at each place of the answer, or of the
+                prompt; they come as ``reply.logprobs`` and ``reply.prompt_logprobs``.
+        Raises:
+            PromptError: the messages cannot become a prompt (:class:`InvalidMessageError`), or are too long for the
+                window (:class:`PromptTooLongError`).
+            SamplingError: an option that is unknown or out of range, or an adapter that is not there.
+            EngineError: the engine failed, sleeps or was closed.
 
         Example::
 
@@ -224,16 +253,16 @@ class VLLMWrapper:
                     print(delta.text, end="", flush=True)
             print(stream.reply.usage)
         """
-        return Stream(self._thread, *self._prepare(messages, streaming=True, **options))
+        return Stream(self._thread, *self._requests.make(messages, "each", **options))
 
     async def areply(self, messages: Sequence[Message], **options: Any) -> Reply:
         """:meth:`reply` for asyncio: other tasks run while the engine answers."""
-        async with AsyncStream(self._thread, *self._prepare(messages, streaming=False, **options)) as stream:
+        async with AsyncStream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return await stream.reply()
 
     def astream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
         """:meth:`stream` for asyncio; call it in a running event loop."""
-        return AsyncStream(self._thread, *self._prepare(messages, streaming=True, **options))
+        return AsyncStream(self._thread, *self._requests.make(messages, "each", **options))
 
     def generate(self, prompts: str | Sequence[str], **sampling: Any) -> list[Any]:
         """Continue plain texts, without a chat template; return vLLM's ``RequestOutput`` of each, in order.
@@ -241,13 +270,7 @@ class VLLMWrapper:
         A text is read raw, as vLLM's own ``LLM.generate`` does: control tokens that it spells are control tokens.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
-        params = make_sampling_params(
-            sampling,
-            defaults=self._default_sampling,
-            stop_token_ids=self.stop_token_ids,
-            tokenizer=self.tokenizer,
-            streaming=False,
-        )
+        params = self._requests.sampling_params(sampling, "whole")
         return run_to_end(self._thread, [self.tokenizer.encode(text) for text in texts], params)
 
     def run_tools(self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any) -> ToolRun:
@@ -300,7 +323,7 @@ class VLLMWrapper:
         streams: list[Stream | ChatError] = []
         for messages in conversations:
             try:
-                streams.append(Stream(self._thread, *self._prepare(messages, streaming=False, **options)))
+                streams.append(Stream(self._thread, *self._requests.make(messages, "ends", **options)))
             except SamplingError:
                 raise  # the same for all of them
             except ChatError as error:
@@ -325,27 +348,23 @@ class VLLMWrapper:
         max_prompt_tokens: int | None = None,
     ) -> FittedPrompt:
         """Return the prompt that :meth:`stream` would use: what stays, what goes, and its length in tokens."""
-        limit = self.max_prompt_tokens(max_tokens)
-        keywords = dict(template_kwargs or {})
-        if enable_thinking is not None:
-            keywords["enable_thinking"] = enable_thinking
-        return self.prompt_builder.fit(
+        return self._requests.fit(
             messages,
-            max_prompt_tokens=min(limit, max_prompt_tokens or limit),
-            tools=[tool.schema for tool in as_tools(tools)] or None,
-            add_generation_prompt=not continue_final_message,
+            schemas=tool_schemas(tools),
+            enable_thinking=enable_thinking,
+            max_tokens=max_tokens,
             continue_final_message=continue_final_message,
-            **keywords,
+            template_kwargs=template_kwargs,
+            max_prompt_tokens=max_prompt_tokens,
         )
 
     def max_prompt_tokens(self, max_tokens: int | None = None) -> int:
         """Return how long a prompt may be: the window, less what is kept free for an answer of ``max_tokens``."""
-        share = max(1, self.max_model_len // REPLY_SHARE)
-        return self.max_model_len - min(max_tokens or share, share)
+        return self._requests.max_prompt_tokens(max_tokens)
 
     def message_tokens(self, messages: Sequence[Message], *, tools: Tools | None = None) -> list[int]:
         """Return how many tokens each message adds to the prompt; a table for people, not exact for every template."""
-        schemas = [tool.schema for tool in as_tools(tools)] or None
+        schemas = tool_schemas(tools) or None
         counts = [0]
         for end in range(1, len(messages) + 1):
             try:
@@ -359,10 +378,10 @@ class VLLMWrapper:
 
     # -- what the model is --------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def tokenizer(self) -> Any:
         """The model's Hugging Face tokenizer."""
-        return self.model.get_tokenizer()
+        return self._requests.tokenizer
 
     @cached_property
     def generation_config(self) -> Any:
@@ -372,6 +391,11 @@ class VLLMWrapper:
         if (self.model_dir / "generation_config.json").is_file():
             return GenerationConfig.from_pretrained(self.model_dir)
         return GenerationConfig()
+
+    @property
+    def stop_token_ids(self) -> list[int]:
+        """The ids that end an answer. Adding to this list adds to them."""
+        return self._requests.stop_token_ids
 
     @property
     def stop_words_ids(self) -> list[int]:
@@ -386,7 +410,7 @@ class VLLMWrapper:
     @property
     def sampling_defaults(self) -> dict[str, Any]:
         """Sampling parameters that the model's generation_config.json sets, under vLLM's names."""
-        return dict(self._default_sampling)
+        return dict(self._requests.sampling_defaults)
 
     @property
     def is_alive(self) -> bool:
@@ -398,13 +422,74 @@ class VLLMWrapper:
         """Whether this is the embedded demo model."""
         return is_demo(self.model_dir)
 
+    @property
+    def loras(self) -> list[str]:
+        """Names of the LoRA adapters that an answer may ask for."""
+        return list(self._requests.lora_requests)
+
+    # -- changing it --------------------------------------------------------------------------------------------
+
+    def add_lora(self, name: str, folder: str | os.PathLike[str]) -> None:
+        """Load a LoRA adapter; from then on ``lora=name`` answers with it.
+
+        Raises:
+            ModelLoadError: it cannot be read or does not fit, or the engine was not made for adapters.
+
+        Example::
+
+            llm = VLLMWrapper("demo", lora_adapters={})
+            llm.add_lora("pirate", "adapters/pirate")
+            reply, history = llm.chat("Hello!", lora="pirate")
+        """
+        if name in self.loras:
+            raise ModelLoadError(f"there is a LoRA adapter {name} already", hint="Choose another name.")
+        config = self.model.llm_engine.vllm_config.lora_config
+        if config is None:
+            raise ModelLoadError(
+                "the engine was not made for LoRA adapters",
+                hint="Load the model with lora_adapters={}, or with the adapters themselves.",
+            )
+        adapter = read_adapter(name, folder, self.model_dir)
+        if adapter.rank > config.max_lora_rank:
+            raise ModelLoadError(
+                f"the LoRA adapter {name} has rank {adapter.rank}; the engine takes up to {config.max_lora_rank}",
+                hint=f"Load the model with engine_args={{'max_lora_rank': {adapter.engine_rank}}}.",
+            )
+        self._register(adapter)
+
+    def sleep(self, level: int = 1) -> None:
+        """Free the GPU's memory for other programs, until :meth:`wake_up`.
+
+        Args:
+            level: 1 keeps the weights in main memory; 2 forgets them, so that they must be loaded anew after waking
+                (``llm.model.collective_rpc("reload_weights")``).
+        Raises:
+            EngineError: the engine was not made for it, or answers are under way.
+
+        Example::
+
+            llm = VLLMWrapper("Qwen/Qwen3-8B", engine_args={"enable_sleep_mode": True})
+            llm.sleep()  # another program can have the GPU now
+            llm.wake_up()
+        """
+        if not self.model.model_config.enable_sleep_mode:
+            raise EngineError(
+                "the engine was not made for sleeping",
+                hint="On a GPU, load the model with engine_args={'enable_sleep_mode': True}.",
+            )
+        self._thread.sleep(level)
+
+    def wake_up(self) -> None:
+        """Take the memory back that :meth:`sleep` freed; an engine that is awake stays so."""
+        self._thread.wake_up()
+
     # -- leaving ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Free the engine; answers under way end with an error. Closing twice is fine."""
         self._thread.close()
+        release_engine(self.model)
         self.model = None
-        _open_engines.discard(id(self))
 
     def __enter__(self) -> VLLMWrapper:
         return self
@@ -416,95 +501,25 @@ class VLLMWrapper:
 
     def _load(self, arguments: dict[str, Any]) -> Any:
         """Build the engine (in the engine's thread) and return the part that is stepped."""
-        import_vllm(arguments["model"])
-        from vllm import LLM
-        from vllm.platforms import current_platform
-
-        if current_platform.is_cpu():
-            if _open_engines:
-                raise ModelLoadError(
-                    "another engine is open in this process",
-                    hint="Close it first: one process holds one engine on CPU.",
-                )
-            arguments = cpu_arguments(arguments)
-        try:
-            self.model = LLM(**arguments)
-        except Exception as error:
-            raise load_error(error, arguments) from error
-        _open_engines.add(id(self))
+        self.model = load_engine(arguments)
         return self.model.llm_engine
 
-    def _prepare(
-        self,
-        messages: Sequence[Message],
-        *,
-        streaming: bool,
-        tools: Tools | None = None,
-        enable_thinking: bool | None = None,
-        continue_final_message: bool = False,
-        template_kwargs: Mapping[str, Any] | None = None,
-        stop: str | Sequence[str] = (),
-        extra_stop_words_ids: StopWords | None = (),
-        response_format: ResponseFormat | None = None,
-        max_prompt_tokens: int | None = None,
-        **sampling: Any,
-    ) -> tuple[Answer, SamplingParams]:
-        """Build the prompt, and what collects the answer to it."""
-        started_s = time.perf_counter()
-        parse = None
-        if response_format is not None:
-            sampling["structured_outputs"], parse = read_response_format(response_format)
-        schemas = [tool.schema for tool in as_tools(tools)]
-        params = make_sampling_params(
-            sampling,
-            defaults=self._default_sampling,
-            stop_token_ids=self.stop_token_ids,
-            tokenizer=self.tokenizer,
-            stop=stop,
-            extra_stop_words_ids=extra_stop_words_ids,
-            streaming=streaming,
-        )
-        fitted = self.fit(
-            messages,
-            tools=schemas,
-            enable_thinking=enable_thinking,
-            max_tokens=params.max_tokens,
-            continue_final_message=continue_final_message,
-            template_kwargs=template_kwargs,
-            max_prompt_tokens=max_prompt_tokens,
-        )
-        dropped_turns = sum(messages[index]["role"] == "user" for index in fitted.dropped)
-        if dropped_turns:
-            warnings.warn(
-                f"the window of {self.max_model_len} tokens is full; turns left out: the oldest {dropped_turns}",
-                ContextWindowWarning,
-                stacklevel=4,
-            )
-        parser = None
-        if self._parser_class is not None:
-            parser = OutputParser(self._parser_class, self.tokenizer, schemas, enable_thinking)
-        answer = Answer(
-            parser=parser,
-            prompt_token_ids=fitted.prompt.token_ids,
-            stop_token_ids=params.stop_token_ids or (),
-            dropped_turns=dropped_turns,
-            started_s=started_s,
-            parse=parse,
-        )
-        return answer, params
+    def _register(self, adapter: LoraAdapter) -> None:
+        """Load an adapter into the engine now: in the middle of a step, a damaged one would end everybody's answer."""
+        from vllm.lora.request import LoRARequest
 
-    @cached_property
-    def _default_sampling(self) -> dict[str, Any]:
-        """Sampling defaults from generation_config.json, under vLLM's names."""
-        defaults = dict(self.model.model_config.get_diff_sampling_param())
-        if "max_new_tokens" in defaults:
-            defaults["max_tokens"] = defaults.pop("max_new_tokens")
-        return defaults
+        known = self._requests.lora_requests
+        request = LoRARequest(adapter.name, len(known) + 1, str(adapter.folder))
+        try:
+            self._thread.call(lambda engine: engine.add_lora(request))
+        except EngineError:
+            raise
+        except Exception as error:
+            raise ModelLoadError(f"vLLM cannot load the LoRA adapter {adapter.name}: {first_line(error)}") from error
+        known[adapter.name] = request
 
 
 vLLMWrapper = VLLMWrapper  # the name that existing scripts import
-
-_open_engines: set[int] = set()  # ids of the wrappers whose engine lives in this process
 
 
 def _result_message(call: ToolCall, result: str) -> dict[str, Any]:

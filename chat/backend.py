@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 from chat.engine_host import ROOT, HostSettings, runtime_dir
 from errors import ChatError, EngineError, from_dict
-from vllm_wrapper import Delta, Reply, ToolCall, Usage
+from vllm_wrapper import Delta, Reply
 
 __all__ = [
     "Backend",
@@ -352,7 +352,7 @@ class _HostStream:
         while self._reply is None:
             event = _raise_error(self._events.get())
             if event["event"] == "end":
-                self._reply = _reply_from(event["reply"])
+                self._reply = Reply.from_dict(event["reply"])
             else:
                 yield Delta(event["kind"], event["text"], event["tool_call"])
 
@@ -380,17 +380,6 @@ def _raise_error(event: dict[str, Any]) -> dict[str, Any]:
         error = event["error"]
         raise error if isinstance(error, ChatError) else from_dict(error)
     return event
-
-
-def _reply_from(data: Mapping[str, Any]) -> Reply:
-    return Reply(
-        text=data["text"],
-        reasoning=data["reasoning"],
-        tool_calls=tuple(ToolCall(**call) for call in data["tool_calls"]),
-        token_ids=tuple(data["token_ids"]),
-        finish_reason=data["finish_reason"],
-        usage=Usage(**data["usage"]),
-    )
 
 
 def connect_or_start(settings: HostSettings) -> Connection:

@@ -39,7 +39,7 @@ from typing import Any
 from engine_loading import import_vllm
 from errors import ChatError, EngineError, ModelLoadError, to_dict
 from model_hub import resolve_model
-from reply import Stream
+from reply_stream import Stream
 from vllm_wrapper import VLLMWrapper
 
 __all__ = ["EngineHost", "HostSettings", "log_dir", "runtime_dir"]

@@ -12,15 +12,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up; rooms in one row never import one another.
 FLOORS = [
-    {"errors"},
+    {"errors", "reply"},
     {"chat.api_keys"},
     {"chat.connection"},
-    {"prompt_encoding", "model_memory"},
+    {"prompt_encoding", "model_memory", "hub_clients"},
     {"prompt_template"},
-    {"prompt_past", "prompt_pieces"},
+    {"prompt_past", "prompt_pieces", "prompt_stop"},
+    {"prompt_older"},
     {"prompt_utils", "model_fit", "model_hub", "tool_calling", "response_format", "engine_thread"},
-    {"engine_loading", "mcp_tools"},
-    {"reply", "sampling"},
+    {"load_checks", "lora_adapters", "mcp_tools"},
+    {"engine_loading", "reply_parsing", "sampling"},
+    {"reply_request", "reply_stream"},
     {"vllm_wrapper"},
     {"chat.conversation", "chat.engine_host", "chat.tool_sources"},
     {"chat.store_changes", "chat.store_interface", "chat.store_schema", "chat.store_writer"},
@@ -34,7 +36,8 @@ FLOORS = [
     {"chat.asking"},
     {"chat.server_backend"},
     {"chat.options"},
-    {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"},
+    {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"}
+    | {"chat.download", "chat.models"},
     {"vllm_deploy"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -11,7 +11,6 @@ from typing import Literal
 
 import pytest
 
-import engine_loading
 import vllm_wrapper
 from errors import InvalidMessageError, ModelLoadError, PromptTooLongError, SamplingError
 from vllm_wrapper import ContextWindowWarning, VLLMWrapper, vLLMWrapper
@@ -390,7 +389,7 @@ print(vllm_model.generation_config.top_k, vllm_model.stop_words_ids)
 def test_a_script_written_for_the_older_wrapper_runs_unchanged(llm, monkeypatch, capsys):
     kept = dict(vars(llm))
     monkeypatch.setattr(vLLMWrapper, "__init__", lambda self, *_: vars(self).update(kept))
-    monkeypatch.setattr(vLLMWrapper, "_default_sampling", {"temperature": 0.0})
+    monkeypatch.setattr(llm._requests, "sampling_defaults", {"temperature": 0.0})
     exec(OLD_SCRIPT, {"MODEL": "demo"})
     lines = capsys.readouterr().out.splitlines()
     assert "Kim" in lines[1]
@@ -427,26 +426,8 @@ def test_get_completion_keeps_one_engine(llm, monkeypatch):
 def test_several_answers_at_once_are_refused_with_the_way_to_get_them(llm):
     with pytest.raises(SamplingError, match="n is 2") as caught:
         llm.reply([user("Hello!")], n=2)
-    assert "reply_batch" in caught.value.hint
+    assert "replies" in caught.value.hint
 
 
 def test_the_old_name_is_the_same_class():
     assert vLLMWrapper is VLLMWrapper
-
-
-# -- without loading a model -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ("Model architectures ['QWenLMHeadModel'] are not supported for now.", "no longer runs the first Qwen"),
-        ("Model architectures ['FooModel'] are not supported for now.", "does not know this model's architecture"),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate", "the GPU's memory is full"),
-        ("something nobody foresaw\nwith a second line", "cannot load folder: something nobody foresaw"),
-    ],
-)
-def test_what_vllm_says_when_loading_fails_becomes_one_sentence(said, message):
-    error = engine_loading.load_error(ValueError(said), {"model": "folder"})
-    assert message in str(error)
-    assert "\n" not in str(error)

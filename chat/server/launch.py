@@ -13,7 +13,7 @@ from chat.server.plugin import TOKENIZER_MODE
 from engine_loading import cpu_kv_cache_bytes
 from model_hub import is_demo, resolve_model
 from prompt_utils import PromptBuilder
-from reply import find_parsers
+from reply_parsing import find_parsers
 
 __all__ = ["serve", "server_arguments"]
 

@@ -1,0 +1,185 @@
+"""What the caller asks -> what the engine gets: prompt, sampling parameters, adapter, and who collects the answer."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from errors import SamplingError
+from prompt_utils import FittedPrompt, PromptBuilder
+from reply_parsing import Answer, OutputParser, find_parsers, make_parser_class
+from response_format import ResponseFormat, read_response_format
+from sampling import Outputs, StopWords, make_sampling_params
+from tool_calling import AnyTool, as_tools
+
+__all__ = ["ContextWindowWarning", "Message", "ReplyRequest", "RequestMaker", "Tools"]
+
+Message = Mapping[str, Any]
+Tools = Iterable[AnyTool]
+REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
+
+
+class ContextWindowWarning(UserWarning):
+    """Old turns were left out of the prompt because the window is full.
+
+    To make it an error: ``warnings.simplefilter("error", ContextWindowWarning)``.
+    """
+
+
+class ReplyRequest(NamedTuple):
+    """One request to the engine. ``lora_request``: vLLM's ``LoRARequest``, or None for the model alone."""
+
+    answer: Answer
+    params: Any
+    lora_request: Any
+
+
+class RequestMaker:
+    """Makes requests for one engine.
+
+    Args:
+        prompt_builder: of the engine's model.
+        model: the ``vllm.LLM``.
+    """
+
+    def __init__(self, prompt_builder: PromptBuilder, model: Any) -> None:
+        self.prompt_builder = prompt_builder
+        self.max_model_len: int = model.model_config.max_model_len
+        self.stop_token_ids: list[int] = list(prompt_builder.stop_token_ids)
+        self.lora_requests: dict[str, Any] = {}  # vLLM's LoRARequest of each adapter, by name
+        self.sampling_defaults = _sampling_defaults(model)
+        self.tokenizer = model.get_tokenizer()
+        self._parser_class = make_parser_class(*find_parsers(prompt_builder))
+
+    def make(
+        self,
+        messages: Sequence[Message],
+        outputs: Outputs,
+        *,
+        tools: Tools | None = None,
+        enable_thinking: bool | None = None,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+        stop: str | Sequence[str] = (),
+        extra_stop_words_ids: StopWords | None = (),
+        response_format: ResponseFormat | None = None,
+        max_prompt_tokens: int | None = None,
+        lora: str | None = None,
+        **sampling: Any,
+    ) -> ReplyRequest:
+        """Build the prompt, and what collects the answer to it. Options are those of ``VLLMWrapper.stream``."""
+        started_s = time.perf_counter()
+        if sampling.get("n", 1) != 1:
+            raise SamplingError(f"n is {sampling['n']}; a reply is one answer", hint="Call replies(messages, n=...).")
+        parse = None
+        if response_format is not None:
+            sampling["structured_outputs"], parse = read_response_format(response_format)
+        params = self.sampling_params(sampling, outputs, stop=stop, extra_stop_words_ids=extra_stop_words_ids)
+        schemas = tool_schemas(tools)
+        fitted = self.fit(
+            messages,
+            schemas=schemas,
+            enable_thinking=enable_thinking,
+            max_tokens=params.max_tokens,
+            continue_final_message=continue_final_message,
+            template_kwargs=template_kwargs,
+            max_prompt_tokens=max_prompt_tokens,
+        )
+        parser = None
+        if self._parser_class is not None:
+            parser = OutputParser(self._parser_class, self.tokenizer, schemas, enable_thinking)
+        answer = Answer(
+            parser=parser,
+            prompt_token_ids=fitted.prompt.token_ids,
+            stop_token_ids=params.stop_token_ids or (),
+            dropped_turns=self._warn_of_dropped(messages, fitted.dropped),
+            started_s=started_s,
+            parse=parse,
+            num_top=-1 if params.logprob_token_ids else max(params.logprobs or 0, params.prompt_logprobs or 0),
+        )
+        return ReplyRequest(answer, params, self._lora_request(lora))
+
+    def fit(
+        self,
+        messages: Sequence[Message],
+        *,
+        schemas: Sequence[Mapping[str, Any]] = (),
+        enable_thinking: bool | None = None,
+        max_tokens: int | None = None,
+        continue_final_message: bool = False,
+        template_kwargs: Mapping[str, Any] | None = None,
+        max_prompt_tokens: int | None = None,
+    ) -> FittedPrompt:
+        """Return the prompt, and what had to go for it. ``schemas`` are the tools', in OpenAI's shape."""
+        limit = self.max_prompt_tokens(max_tokens)
+        keywords = dict(template_kwargs or {})
+        if enable_thinking is not None:
+            keywords["enable_thinking"] = enable_thinking
+        return self.prompt_builder.fit(
+            messages,
+            max_prompt_tokens=min(limit, max_prompt_tokens or limit),
+            tools=schemas or None,
+            add_generation_prompt=not continue_final_message,
+            continue_final_message=continue_final_message,
+            **keywords,
+        )
+
+    def max_prompt_tokens(self, max_tokens: int | None = None) -> int:
+        """Return how long a prompt may be: the window, less what is kept free for an answer of ``max_tokens``."""
+        share = max(1, self.max_model_len // REPLY_SHARE)
+        return self.max_model_len - min(max_tokens or share, share)
+
+    def sampling_params(
+        self,
+        sampling: Mapping[str, Any],
+        outputs: Outputs,
+        *,
+        stop: str | Sequence[str] = (),
+        extra_stop_words_ids: StopWords | None = (),
+    ) -> Any:
+        """Return vLLM's ``SamplingParams``: what the caller says, over what the model's configuration says."""
+        return make_sampling_params(
+            sampling,
+            defaults=self.sampling_defaults,
+            stop_token_ids=self.stop_token_ids,
+            tokenizer=self.tokenizer,
+            stop=stop,
+            extra_stop_words_ids=extra_stop_words_ids,
+            outputs=outputs,
+        )
+
+    def _lora_request(self, name: str | None) -> Any:
+        if name is None:
+            return None
+        if name not in self.lora_requests:
+            raise SamplingError(
+                f"there is no LoRA adapter {name!r}; there are: {', '.join(self.lora_requests) or 'none'}",
+                hint="Name its folder when you load the model, lora_adapters={name: folder}, or with add_lora().",
+            )
+        return self.lora_requests[name]
+
+    def _warn_of_dropped(self, messages: Sequence[Message], dropped: Sequence[int]) -> int:
+        """Say how many turns are left out, if any; return the number."""
+        num_turns: int = sum(messages[index]["role"] == "user" for index in dropped)
+        if num_turns:
+            warnings.warn(
+                f"the window of {self.max_model_len} tokens is full; turns left out: the oldest {num_turns}",
+                ContextWindowWarning,
+                stacklevel=5,
+            )
+        return num_turns
+
+
+def tool_schemas(tools: Tools | None) -> list[Mapping[str, Any]]:
+    """Return tools in OpenAI's shape, as templates and parsers read them."""
+    return [tool.schema for tool in as_tools(tools)]
+
+
+def _sampling_defaults(model: Any) -> dict[str, Any]:
+    """Return what the model's generation_config.json sets, under vLLM's names."""
+    defaults = dict(model.model_config.get_diff_sampling_param())
+    if "max_new_tokens" in defaults:
+        defaults["max_tokens"] = defaults.pop("max_new_tokens")
+    return defaults
