@@ -2,26 +2,38 @@
 
 A name is ``demo`` (the embedded model), a folder, or a model's id on ModelScope or Hugging Face. Ids are looked up in
 the caches of both hubs before anything is asked over the network, and downloaded through the hubs' own client
-libraries, into the hubs' own cache layout, with their own progress bars. Loads no weights, runs no code of the model.
+libraries, into the hubs' own cache layout (:mod:`hub_clients`). Loads no weights, runs no code of the model.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import queue
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import HubUnreachableError, ModelError, ModelLoadError, ModelNotFoundError
+from errors import ChatError, HubUnreachableError, ModelError, ModelLoadError, ModelNotFoundError
+from hub_clients import HUBS, OTHER_WEIGHTS, CachedModel, Hub, HubFile, Progress, needed_files
 from model_memory import DOWNLOAD_AGAIN, read_tensor_header
 
 __all__ = [
     "DEMO_MODEL",
     "DEMO_MODEL_DIR",
+    "Download",
     "check_model_dir",
+    "download_model",
+    "fetch_description",
+    "find_cached",
+    "find_local",
+    "full_model_id",
     "is_demo",
+    "list_cached_models",
     "resolve_model",
 ]
 
@@ -30,8 +42,6 @@ DEMO_MODEL_DIR = Path(__file__).resolve().parent / "demo_model" / "model"
 
 DEFAULT_OWNER = "Qwen"  # a name without owner, such as Qwen3-0.6B, is Qwen's
 MODEL_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-OTHER_WEIGHTS = ("*.bin", "*.pt")
-NOT_NEEDED = ("*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*", "*.bin.index.json.bak")
 TRUE_WORDS = {"1", "true", "yes", "on"}
 
 
@@ -40,8 +50,8 @@ def resolve_model(name: str | os.PathLike[str] = DEMO_MODEL, *, hub: str = "auto
 
     Args:
         name: ``demo``, a folder, or an id such as ``Qwen/Qwen3-0.6B`` (``Qwen3-0.6B`` is the same).
-        hub: ``huggingface``, ``modelscope``, or ``auto``: ModelScope first if ``VLLM_USE_MODELSCOPE`` says so, else
-            Hugging Face first; the other one if the first does not answer.
+        hub: ``huggingface``, ``modelscope``, or ``auto``: the one that ``VLLM_USE_MODELSCOPE`` asks for, else the one
+            that answers sooner; the other one if that one does not have the model.
         revision: a branch, tag or commit on the hub; the default branch if left out.
     Raises:
         ModelNotFoundError: there is no such folder and no such model.
@@ -52,17 +62,106 @@ def resolve_model(name: str | os.PathLike[str] = DEMO_MODEL, *, hub: str = "auto
     True
     """
     text = os.fspath(name)
-    if text == DEMO_MODEL:
+    if folder := find_local(text):
+        return folder
+    return find_cached(text, hub=hub, revision=revision) or download_model(text, hub=hub, revision=revision).folder
+
+
+def find_local(name: str) -> Path | None:
+    """Return the folder that a name stands for without any hub: the embedded model's, or one of this machine.
+
+    Raises:
+        ModelNotFoundError: it is a file.
+        ModelLoadError: the folder lacks files that a model needs.
+    """
+    if name == DEMO_MODEL:
         return check_model_dir(DEMO_MODEL_DIR)
-    path = Path(text).expanduser()
+    path = Path(name).expanduser()
     if path.is_dir():
         return check_model_dir(path)
     if path.exists():
-        raise ModelNotFoundError(f"{text} is a file; a model is a folder", hint="Name the folder that holds the file.")
-    if not MODEL_ID.fullmatch(text):
-        raise ModelNotFoundError(f"there is no folder {text}")
-    model_id = text if "/" in text else f"{DEFAULT_OWNER}/{text}"
-    return check_model_dir(_from_hubs(model_id, _hub_order(hub), revision))
+        raise ModelNotFoundError(f"{name} is a file; a model is a folder", hint="Name the folder that holds the file.")
+    return None
+
+
+def full_model_id(name: str) -> str:
+    """Return a model's id with its owner; a name without one is Qwen's.
+
+    >>> full_model_id("Qwen3-0.6B")
+    'Qwen/Qwen3-0.6B'
+
+    Raises:
+        ModelNotFoundError: no model can have this name.
+    """
+    if not MODEL_ID.fullmatch(name):
+        raise ModelNotFoundError(f"there is no folder {name}")
+    return name if "/" in name else f"{DEFAULT_OWNER}/{name}"
+
+
+def find_cached(name: str, *, hub: str = "auto", revision: str | None = None) -> Path | None:
+    """Return the folder of a model that is on this machine, complete; asks no hub."""
+    model_id = full_model_id(name)
+    for client in _hubs(hub):
+        if folder := client.cached(model_id, revision):
+            try:
+                return check_model_dir(folder)
+            except ModelLoadError:  # only parts of it were fetched, perhaps by another program
+                continue
+    return None
+
+
+def list_cached_models() -> list[CachedModel]:
+    """Return the models in the caches of both hubs, the one that was used last first."""
+    models = [model for client in HUBS.values() for model in client.cached_models()]
+    return sorted(models, key=lambda model: -model.used_at_utc)
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A model that has come from a hub. ``num_bytes``: of the files that an engine needs."""
+
+    model_id: str
+    hub: str
+    folder: Path
+    num_bytes: int
+
+
+def download_model(
+    name: str, *, hub: str = "auto", revision: str | None = None, progress: Progress | None = None
+) -> Download:
+    """Bring a model into a hub's cache: what is there stays, what was cut off goes on, sums are checked.
+
+    Args:
+        progress: told how much is wanted and how much has come; the libraries show bars of their own if left out.
+    Raises:
+        ModelNotFoundError: no hub has it; names the nearest that there are.
+        HubUnreachableError: no hub answers; names the models that are on this machine.
+        ModelLoadError: a file was damaged on its way, or the model lacks files that an engine needs.
+        ModelError: the disk is too small.
+    """
+    model_id = full_model_id(name)
+    client, files = _find(model_id, _hubs(hub), revision)
+    wanted = needed_files(files)
+    folder = check_model_dir(client.fetch(model_id, revision, wanted, progress))
+    return Download(model_id, client.title, folder, sum(file.num_bytes for file in wanted))
+
+
+def fetch_description(name: str, folder: Path, *, hub: str = "auto", revision: str | None = None) -> tuple[str, int]:
+    """Fetch what describes a model, its config.json, into a folder of the caller's.
+
+    Returns:
+        The title of the hub that has it, and the size of its weights in bytes.
+    Raises:
+        As :func:`download_model`.
+    """
+    model_id = full_model_id(name)
+    client, files = _find(model_id, _hubs(hub), revision)
+    wanted = needed_files(files)
+    if not any(file.path == "config.json" for file in wanted):
+        raise ModelLoadError(f"{model_id} on {client.title} has no config.json", hint="vLLM cannot load such a model.")
+    client.fetch_file(model_id, revision, "config.json", folder)
+    weights = sum(file.num_bytes for file in wanted if file.path.endswith((".safetensors", ".bin", ".pt")))
+    return client.title, weights
 
 
 def is_demo(model_dir: str | os.PathLike[str]) -> bool:
@@ -128,93 +227,90 @@ def _check_safetensors(file: Path) -> None:
         raise ModelLoadError(f"{file} is cut off: {size} of {expected} bytes", hint=DOWNLOAD_AGAIN)
 
 
-def _hub_order(hub: str) -> tuple[str, ...]:
-    if hub in _HUBS:
-        return (hub,)
+# -- which hub has it -----------------------------------------------------------------------------------------------
+
+
+def _hubs(hub: str) -> list[Hub]:
+    """Return the hubs to be asked, in order."""
+    if hub in HUBS:
+        return [HUBS[hub]]
     if hub != "auto":
-        raise ModelError(f"unknown hub {hub!r}", hint=f"Use one of: auto, {', '.join(_HUBS)}.")
-    if os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in TRUE_WORDS:
-        return ("modelscope", "huggingface")
-    return ("huggingface", "modelscope")
+        raise ModelError(f"unknown hub {hub!r}", hint=f"Use one of: auto, {', '.join(HUBS)}.")
+    names = ["huggingface", "modelscope"]
+    if _prefers_modelscope():
+        names.reverse()
+    return [HUBS[name] for name in names]
 
 
-def _from_hubs(model_id: str, hubs: Iterable[str], revision: str | None) -> Path:
-    """Try the caches first, then the hubs; the first hub that has the model wins."""
-    hubs = tuple(hubs)
-    for hub in hubs:
-        if folder := _HUBS[hub](model_id, revision, cached_only=True):
-            return folder
-    unreachable: list[str] = []
-    for hub in hubs:
-        try:
-            if folder := _HUBS[hub](model_id, revision, cached_only=False):
-                return folder
-        except HubUnreachableError as error:
-            unreachable.append(str(error))
-    if unreachable:
-        raise HubUnreachableError(f"{model_id} is not on this machine, and {'; '.join(unreachable)}")
-    raise ModelNotFoundError(f"there is no model {model_id} on {' or '.join(hubs)}, and no folder of that name")
+def _prefers_modelscope() -> bool | None:
+    """Return what the setting says; ``None`` if there is none."""
+    setting = os.environ.get("VLLM_USE_MODELSCOPE")
+    return None if setting is None else setting.lower() in TRUE_WORDS
 
 
-def _from_huggingface(model_id: str, revision: str | None, *, cached_only: bool) -> Path | None:
-    """Return the folder of a model on Hugging Face, or None if it is not there."""
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
+def _find(model_id: str, hubs: Sequence[Hub], revision: str | None) -> tuple[Hub, list[HubFile]]:
+    """Return a hub that has the model, and its files: the first in order if a setting gives one, else the fastest."""
+    at_once = len(hubs) > 1 and _prefers_modelscope() is None
+    troubles: list[ChatError] = []
+    for client, answer in _answers_at_once(model_id, hubs, revision) if at_once else _answers(model_id, hubs, revision):
+        if isinstance(answer, ChatError):
+            troubles.append(answer)
+        elif answer is not None:
+            return client, answer
+    refused = next((trouble for trouble in troubles if not isinstance(trouble, HubUnreachableError)), None)
+    if refused:
+        raise refused
+    if troubles:
+        there = ", ".join(sorted({model.model_id for model in list_cached_models()}))
+        raise HubUnreachableError(
+            f"{model_id} is not on this machine, and {'; '.join(map(str, troubles))}",
+            hint=f"{HubUnreachableError.hint} On this machine: {there or 'no other model'}.",
+        )
+    nearest = _nearest_names(model_id, hubs)
+    titles = " or ".join(client.title for client in hubs)
+    raise ModelNotFoundError(
+        f"there is no model {model_id} on {titles}, and no folder of that name",
+        hint=f"Did you mean {' or '.join(nearest)}?" if nearest else None,
     )
 
+
+_Answer = list[HubFile] | ChatError | None
+
+
+def _ask(client: Hub, model_id: str, revision: str | None) -> _Answer:
     try:
-        return Path(
-            snapshot_download(
-                model_id, revision=revision, ignore_patterns=list(NOT_NEEDED), local_files_only=cached_only
-            )
-        )
-    except GatedRepoError as error:
-        raise ModelNotFoundError(
-            f"{model_id} on Hugging Face wants its terms to be accepted first",
-            hint="Accept them there and set HF_TOKEN.",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelNotFoundError(f"{model_id} on Hugging Face has no revision {revision}") from error
-    except RepositoryNotFoundError:
-        return None
-    except (LocalEntryNotFoundError, httpx.HTTPError, HfHubHTTPError, OSError) as error:
-        if cached_only:
-            return None
-        raise HubUnreachableError(f"Hugging Face does not answer ({_cause(error)})") from error
+        return client.files(model_id, revision)
+    except ChatError as error:
+        return error
 
 
-def _from_modelscope(model_id: str, revision: str | None, *, cached_only: bool) -> Path | None:
-    """Return the folder of a model on ModelScope, or None if it is not there."""
-    from modelscope.hub.snapshot_download import snapshot_download
-    from modelscope_hub.errors import HubError, NotExistError
-
-    try:
-        return Path(
-            snapshot_download(
-                model_id, revision=revision, ignore_patterns=list(NOT_NEEDED), local_files_only=cached_only
-            )
-        )
-    except NotExistError as error:
-        if revision is not None and not cached_only:
-            raise ModelNotFoundError(f"{model_id} on ModelScope has no revision {revision}, or is not there") from error
-        return None
-    except (HubError, ValueError, OSError) as error:
-        if cached_only:
-            return None
-        raise HubUnreachableError(f"ModelScope does not answer ({_cause(error)})") from error
+def _answers(model_id: str, hubs: Sequence[Hub], revision: str | None) -> Iterator[tuple[Hub, _Answer]]:
+    """Yield what each hub says, one after the other."""
+    for client in hubs:
+        yield client, _ask(client, model_id, revision)
 
 
-_HUBS = {"huggingface": _from_huggingface, "modelscope": _from_modelscope}
+def _answers_at_once(model_id: str, hubs: Sequence[Hub], revision: str | None) -> Iterator[tuple[Hub, _Answer]]:
+    """Yield what each hub says, the fastest first; nobody waits for the slower one."""
+    answers: queue.SimpleQueue[tuple[Hub, _Answer]] = queue.SimpleQueue()
+    for client in hubs:
+        threading.Thread(
+            target=lambda client=client: answers.put((client, _ask(client, model_id, revision))), daemon=True
+        ).start()
+    for _ in hubs:
+        yield answers.get()
 
 
-def _cause(error: BaseException) -> str:
-    """Return the innermost reason of a chain of errors, in one short line."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
+def _nearest_names(model_id: str, hubs: Sequence[Hub]) -> list[str]:
+    """Return the ids most like this one: of the same owner, with the same first word, or on this machine."""
+    owner, _, name = model_id.partition("/")
+    known = {model.model_id for model in list_cached_models()}
+    for client in hubs:
+        for question in ({"owner": owner}, {"words": re.split(r"[-_]", name)[0]}):
+            try:
+                known.update(client.names(**question))
+            except ChatError:  # a hint that cannot be given is no trouble of its own
+                break
+    by_lower = {known_id.lower(): known_id for known_id in sorted(known)}
+    near = difflib.get_close_matches(model_id.lower(), by_lower, n=3, cutoff=0.6)
+    return [by_lower[lower] for lower in near]

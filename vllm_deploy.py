@@ -8,6 +8,7 @@ before it is needed: ``--help`` must answer at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import signal
@@ -19,24 +20,29 @@ from typing import TYPE_CHECKING
 from chat.options import (
     add_engine_options,
     add_reply_options,
+    add_server_options,
+    find_remote_store,
     make_backend,
     open_store,
     read_settings,
     reply_options,
 )
-from errors import ChatError, describe
+from errors import ChatError, StoreError, StoreUnreachableError, describe
 
 if TYPE_CHECKING:
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
 __version__ = "0.1.0"
 
+EXIT_UNREACHABLE = 4
 # Commands whose options and work live in a room of their own: a module with add_options(parser) and run(options). It is
 # imported only when its command is the one that was typed.
 ROOMS = {
     "serve": ("chat.server.command", "start vLLM's OpenAI-compatible server"),
     "stack": ("chat.stack.command", "start several services on this machine from one file"),
     "web": ("chat.web.command", "open a chat page for the browser"),
+    "download": ("chat.download", "fetch a model from ModelScope or Hugging Face"),
+    "models": ("chat.models", "list the models on this machine"),
 }
 
 
@@ -54,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except ChatError as error:
         print(describe(error), file=sys.stderr)
-        return 1
+        return EXIT_UNREACHABLE if isinstance(error, StoreUnreachableError) else 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -70,7 +76,10 @@ def run_chat(options: argparse.Namespace) -> int:
     """Open the terminal."""
     from chat.terminal.repl import run
 
-    def open_later() -> ConversationStore:  # after the first prompt: its import takes as long as the rest together
+    def open_later() -> Store:  # after the first prompt: it asks the network, or imports as much as all the rest
+        with contextlib.suppress(StoreError):  # the backend asks the same server, and tells what is wrong with it
+            if (store := find_remote_store(settings)) is not None:
+                return store
         from chat.store import ConversationStore
 
         return ConversationStore(settings.store or None)
@@ -130,7 +139,7 @@ def run_conversations(options: argparse.Namespace) -> int:
     """List, show, search, export, import or delete conversations."""
     from chat import manage
 
-    store = open_store(read_settings(options))
+    store = open_store(read_settings(options), must_be_remote=bool(options.url))
     match options.action:
         case "list":
             manage.list_conversations(store, limit=options.limit)
@@ -263,6 +272,8 @@ def add_conversations_options(command: argparse.ArgumentParser) -> None:
     delete = actions.add_parser("delete", help="delete a conversation for ever")
     for action in (show, export, delete):
         action.add_argument("id", help="an id from the list, or its beginning")
+    for action in (listing, show, search, export, bring, delete):
+        add_server_options(action, "a server of ours that keeps conversations, instead of this machine")
     export.add_argument("file", type=Path)
     export.add_argument("--overwrite", action="store_true", help="replace an existing file")
     bring.add_argument("file", type=Path)
