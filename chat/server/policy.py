@@ -32,6 +32,7 @@ AUDIO = {"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/realtime"}
 ABOUT = {"/v1/models", "/version", "/load", "/metrics", "/tokenizer_info"}
 COUNTING = {"/tokenize", "/detokenize", "/v1/messages/count_tokens"}
 VLLM_PATHS = frozenset(CHAT | RAW | POOLING | AUDIO | ABOUT | COUNTING | OPEN_PATHS | READING_PATHS)
+STORE_PREFIX = "/v1/store/"  # what is kept there is no prompt yet: whole conversations, with whatever they hold
 STORED_RESPONSE = re.compile(r"/v1/responses/[^/]+(/cancel)?")
 
 # The prefix cache is split by owner where prompts are built.
@@ -116,9 +117,12 @@ class Policy:
                 raise Refusal(400, "field", f"{name} is switched off on this server", code="field_off", param=name)
         if path == "/invocations" and "prompt" in body:
             self.check_path("/v1/completions")
+        kept = path.startswith(STORE_PREFIX)
+        self._check_inside(body, media=self.settings.media_urls or kept)
+        if kept:
+            return
         self._check_numbers(path, body)
         self._check_lists(body)
-        self._check_inside(body)
         if path in SALTED_PATHS:
             _put_salt(body, caller)
 
@@ -139,12 +143,12 @@ class Policy:
                 message = f"{name} holds {_num_items(value)} items; {limit} are the limit of this server"
                 raise Refusal(400, "cap", message, code="too_many_items", param=name)
 
-    def _check_inside(self, body: dict[str, Any]) -> None:
+    def _check_inside(self, body: dict[str, Any], *, media: bool) -> None:
         for holder in containers(body):
             kind = holder.get("type")
             if isinstance(kind, str) and kind in self._closed_parts:
                 raise Refusal(400, "field", f"{kind} is switched off on this server", code="field_off", param=kind)
-            if not self.settings.media_urls:
+            if not media:
                 _check_media(holder)
 
 
