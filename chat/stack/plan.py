@@ -1,0 +1,241 @@
+"""What a stack's file asks for -> the processes that run it, in the order in which they start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chat.api_keys import default_key_file
+from chat.stack.description import LLMDescription, ServiceDescription, StackDescription
+from chat.stack.files import StackFiles
+from chat.stack.presets import PRESETS, Kind
+
+__all__ = ["Plan", "Process", "make_plan", "served_name"]
+
+INNER_HOST = "127.0.0.1"
+PROGRAM = (sys.executable, "-m", "vllm_deploy")
+STORE_VARIABLE = "VLLM_DEPLOY_STORE"
+KEYS_VARIABLE = "API_KEY_FILE"
+MODEL_START_S = 60  # a server that ends sooner than this has failed to start and is tried again ever later
+START_S = 3
+DRAIN_S = 30  # a server that is told to stop may finish its answers for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One program that the supervisor keeps alive.
+
+    Attributes:
+        name: such as ``llm-1``.
+        arguments: the command line; holds no secret.
+        port: where it listens, on 127.0.0.1 unless it is the front.
+        health: the path that answers 200 once it can work.
+        model: under which name clients ask for it; empty if it is no model.
+        folder: the model's folder.
+        gpus: numbers of the GPUs that it uses.
+        start_s: it has failed to start if it ends sooner, in seconds.
+        description: what the stack's file says of it.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    port: int
+    health: str = "/health"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
+    folder: Path | None = None
+    gpus: tuple[int, ...] = ()
+    start_s: int = START_S
+    stop_signal: str = "TERM"
+    description: ServiceDescription | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{INNER_HOST}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All processes of a stack.
+
+    Attributes:
+        servers: vLLM's servers.
+        router: in front of several servers of the language model.
+        web: the web page.
+        front: nginx; it starts last.
+        router_metrics_port: where the router tells Prometheus about itself.
+    """
+
+    description: StackDescription
+    files: StackFiles
+    keys_file: Path
+    servers: tuple[Process, ...]
+    front: Process
+    router: Process | None = None
+    web: Process | None = None
+    router_metrics_port: int | None = None
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """Every process, in the order in which they start."""
+        middle = tuple(process for process in (self.router, self.web) if process is not None)
+        return (*self.servers, *middle, self.front)
+
+    @property
+    def url(self) -> str:
+        host = {"0.0.0.0": INNER_HOST, "::": "[::1]"}.get(self.description.host, self.description.host)  # noqa: S104
+        return f"http://{host}:{self.description.port}"
+
+    def server(self, kind: Kind) -> Process | None:
+        """Return where requests for a kind of model go: the router if there is one."""
+        if kind == "llm" and self.router:
+            return self.router
+        return next((server for server in self.servers if server.name.split("-")[0] == kind), None)
+
+
+def served_name(service: ServiceDescription) -> str:
+    """Return the name under which clients ask for a service's model."""
+    return service.name or service.model or PRESETS[service.preset].model
+
+
+def make_plan(
+    description: StackDescription,
+    files: StackFiles,
+    folders: Mapping[Kind, Path],
+    *,
+    nginx: str,
+    has_gpu: bool = False,
+) -> Plan:
+    """Return the processes that a description asks for.
+
+    Args:
+        folders: each model's folder on this machine.
+        nginx: the program.
+        has_gpu: a service that names no GPU then gets the first.
+    """
+    ports = _Ports(description)
+    keys_file = Path(description.api_key_file).expanduser() if description.api_key_file else default_key_file()
+    common = {KEYS_VARIABLE: str(keys_file)}
+    if description.store:
+        common[STORE_VARIABLE] = description.store
+    servers = [
+        process
+        for kind, service in description.services()
+        for process in _servers(kind, service, folders[kind], ports, common, has_gpu)
+    ]
+    replicas = [server for server in servers if server.name.startswith("llm")]
+    router = metrics_port = web = None
+    if len(replicas) > 1:
+        port, metrics_port = ports.take(None), ports.take(None)
+        router = Process("router", tuple(router_arguments(port, metrics_port, replicas)), port)
+    if description.web:
+        port = ports.take(description.web.port)
+        words = ["web", "--url", f"http://{INNER_HOST}:{description.port}/v1", "--port", str(port)]
+        arguments = (*PROGRAM, *words, "--api-key-file", str(keys_file))
+        web = Process("web", arguments, port, health="/", start_s=10)
+    front = Process(
+        "nginx", (nginx, "-c", str(files.nginx_config), "-e", "stderr"), description.port, stop_signal="QUIT"
+    )
+    return Plan(description, files, keys_file, tuple(servers), front, router, web, metrics_port)
+
+
+class _Ports:
+    """Hands out the ports behind the stack's own, leaving out those that the file gives to somebody."""
+
+    def __init__(self, description: StackDescription) -> None:
+        asked = [service.port for _, service in description.services()]
+        asked.append(description.web.port if description.web else None)
+        self._taken = {description.port, *(port for port in asked if port)}
+        self._next = description.port + 1
+
+    def take(self, asked: int | None, offset: int = 0) -> int:
+        """Return the port that was asked for (for replicas: and those behind it), else the next free one."""
+        if asked:
+            return asked + offset
+        while self._next in self._taken:
+            self._next += 1
+        self._taken.add(self._next)
+        return self._next
+
+
+def _servers(
+    kind: Kind,
+    service: ServiceDescription,
+    folder: Path,
+    ports: _Ports,
+    environment: Mapping[str, str],
+    has_gpu: bool,
+) -> Iterator[Process]:
+    """Yield one process, or one for each replica, with its share of the GPUs."""
+    replicas = service.replicas if isinstance(service, LLMDescription) else 1
+    gpus = service.gpus or ([0] if has_gpu else [])
+    share = max(1, len(gpus) // replicas)
+    for replica in range(replicas):
+        mine = tuple(gpus[replica * share : (replica + 1) * share]) or tuple(gpus)
+        port = ports.take(service.port, replica)
+        own = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, mine))} if mine else {}
+        yield Process(
+            name=f"{kind}-{replica + 1}" if replicas > 1 else kind,
+            arguments=(*PROGRAM, "serve", *_serve_arguments(service, folder, port, len(mine))),
+            port=port,
+            environment={**environment, **own, **service.environment},
+            model=served_name(service),
+            folder=folder,
+            gpus=mine,
+            start_s=MODEL_START_S,
+            description=service,
+        )
+
+
+def _serve_arguments(service: ServiceDescription, folder: Path, port: int, num_gpus: int) -> Iterator[str]:
+    """Yield what ``serve`` is told; behind -- stand options of vLLM's server."""
+    yield from ("--model", str(folder), "--host", INNER_HOST, "--port", str(port), "--")
+    yield from ("--served-model-name", served_name(service), "--shutdown-timeout", str(DRAIN_S))
+    engines = service.data_parallel_size if isinstance(service, LLMDescription) else 1
+    if engines > 1:
+        yield from ("--data-parallel-size", str(engines))
+    if num_gpus // engines > 1:
+        yield from ("--tensor-parallel-size", str(num_gpus // engines))
+    if service.gpu_memory_utilization is not None:
+        yield from ("--gpu-memory-utilization", str(service.gpu_memory_utilization))
+    if service.max_model_len is not None:
+        yield from ("--max-model-len", str(service.max_model_len))
+    preset = PRESETS[service.preset].arguments if service.preset else {}
+    for name, value in {**preset, **_dashed(service.arguments)}.items():
+        yield from option(name, value)
+
+
+def _dashed(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-"): value for name, value in arguments.items()}
+
+
+def option(name: str, value: Any) -> list[str]:
+    """Return an option of vLLM's server as words of a command line.
+
+    >>> option("max-num-seqs", 64), option("enforce-eager", True), option("hf-overrides", {"a": 1})
+    (['--max-num-seqs', '64'], ['--enforce-eager'], ['--hf-overrides', '{"a": 1}'])
+    """
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    if isinstance(value, (dict, list)):
+        return [f"--{name}", json.dumps(value, ensure_ascii=False)]
+    return [f"--{name}", str(value)]
+
+
+def router_arguments(port: int, metrics_port: int, replicas: Sequence[Process]) -> Iterator[str]:
+    """Yield the router's command line.
+
+    A dead server is left out after two failed checks, a second apart, so that conversations move to another one
+    within 5 s; a server that is only busy has 5 s to answer a check. It is back 5 s after it answers again.
+    """
+    yield from (sys.executable, "-m", "vllm_router.launch_router", "--host", INNER_HOST, "--port", str(port))
+    yield from ("--worker-urls", *(replica.url for replica in replicas))
+    yield from ("--policy", "sticky_least_loaded", "--prometheus-port", str(metrics_port))
+    yield from ("--health-check-interval-secs", "1", "--health-check-timeout-secs", "5")
+    yield from ("--health-failure-threshold", "2", "--health-success-threshold", "1")
+    yield from ("--cb-timeout-duration-secs", "5", "--worker-startup-check-interval", "1")
+    yield from ("--request-timeout-secs", "7200", "--log-level", "warning")
