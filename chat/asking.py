@@ -83,7 +83,7 @@ class Asking:
 
     def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> Request:
         """Return what to ask the backend for: the messages that are not dropped, and the options."""
-        options: dict[str, Any] = {**self.sampling, **sampling}
+        options: dict[str, Any] = {"session_id": self.talk.conversation.id, **self.sampling, **sampling}
         if self.enable_thinking is not None:
             options["enable_thinking"] = self.enable_thinking
         if self.thinking_budget is not None:

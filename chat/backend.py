@@ -120,6 +120,7 @@ class Backend(Protocol):
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
         continue_final_message: bool = False,
+        session_id: str | None = None,
         **sampling: Any,
     ) -> BackendStream: ...
 
@@ -133,6 +134,8 @@ class Backend(Protocol):
         max_tokens: int | None = None,
         per_message: bool = False,
     ) -> Fit: ...
+
+    def models(self) -> list[str]: ...
 
     def reload(self) -> None: ...
 
@@ -216,8 +219,11 @@ class EngineHostBackend:
         """
         return self._link.readiness.info()
 
-    def stream(self, messages: Sequence[Message], **options: Any) -> BackendStream:
-        """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model."""
+    def stream(self, messages: Sequence[Message], *, session_id: str | None = None, **options: Any) -> BackendStream:
+        """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model.
+
+        ``session_id`` says which conversation it is; here, where there is one engine, it leads nowhere else.
+        """
         link = self._link
         link.readiness.info()
         return _HostStream(link, *link.ask({"op": "stream", "messages": list(messages), "options": options}))
@@ -237,6 +243,10 @@ class EngineHostBackend:
             tuple(event["dropped"]),
             tuple(event["message_tokens"]),
         )
+
+    def models(self) -> list[str]:
+        """Return the models that are loaded on this machine."""
+        return [host.model for host in list_hosts()]
 
     def reload(self) -> None:
         """Load the model anew, in a new host; an old one that still runs is stopped."""

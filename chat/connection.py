@@ -9,9 +9,21 @@ import httpx2
 from chat.api_keys import is_loopback
 from errors import ChatError
 
-__all__ = ["api_url_of", "cause_of", "make_client", "root_of", "uses_proxies"]
+__all__ = [
+    "GENERATED_IDS",
+    "SESSION_HEADER",
+    "api_url_of",
+    "cause_of",
+    "make_client",
+    "root_of",
+    "uses_proxies",
+]
 
 API_PATH = "/v1"
+SESSION_HEADER = "X-Session-ID"  # by which vllm-router keeps a conversation on one engine
+# Among the variables of the chat template, for our server's renderer: the ids that answers were generated as, by the
+# message's place in the list.
+GENERATED_IDS = "generated_token_ids"
 
 
 def root_of(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,13 @@ from errors import ChatError, describe
 if TYPE_CHECKING:
     from chat.backend import Backend
     from chat.config import Settings
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
 __all__ = [
     "add_engine_options",
     "add_reply_options",
+    "add_server_options",
+    "find_remote_store",
     "make_backend",
     "open_store",
     "parse_duration",
@@ -35,8 +36,7 @@ def add_engine_options(command: argparse.ArgumentParser) -> None:
     """Which model, and how the engine runs it."""
     group = command.add_argument_group("engine")
     group.add_argument("--model", help="demo (the default), a folder, or an id on ModelScope or Hugging Face")
-    group.add_argument("--url", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, instead")
-    group.add_argument("--api-key-file", metavar="FILE", help=f"the server's key; or the variable {API_KEY_VARIABLE}")
+    add_server_options(group, "an OpenAI-compatible server, such as http://127.0.0.1:8000/v1, instead")
     group.add_argument("--max-model-len", type=int, metavar="TOKENS", help="the window, in tokens")
     group.add_argument("--dtype", help="auto, bfloat16, float16 or float32")
     group.add_argument("--quantization", help="awq, gptq, fp8, ...; found in the model's configuration if left out")
@@ -51,6 +51,16 @@ def add_engine_options(command: argparse.ArgumentParser) -> None:
         type=parse_duration,
         metavar="TIME",
         help="how long the engine stays loaded after the last client: 5m (the default), 0, 2h, forever",
+    )
+
+
+def add_server_options(group: argparse._ActionsContainer, text: str) -> None:
+    """Which server, and the key to it."""
+    group.add_argument("--url", help=text)
+    group.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help=f"the server's key; or the variable {API_KEY_VARIABLE}; or, on this machine, the file that serve made",
     )
 
 
@@ -105,9 +115,10 @@ def read_settings(options: argparse.Namespace) -> Settings:
 def make_backend(settings: Settings) -> Backend:
     """Return the backend that the settings ask for: a server if they name one, else an engine of this machine."""
     if settings.url:
-        from chat.server_backend import ServerBackend, read_api_key
+        from chat.api_keys import find_api_key
+        from chat.server_backend import ServerBackend
 
-        key = read_api_key(settings.api_key_file) if settings.api_key_file else os.environ.get(API_KEY_VARIABLE, "")
+        key = find_api_key(settings.url, settings.api_key_file)
         return ServerBackend(settings.url, api_key=key, model=None if settings.model == "demo" else settings.model)
     from chat.backend import EngineHostBackend
     from chat.engine_host import HostSettings
@@ -118,10 +129,23 @@ def make_backend(settings: Settings) -> Backend:
     return EngineHostBackend(HostSettings(name, dict(settings.engine), keep_alive_s))
 
 
-def open_store(settings: Settings) -> ConversationStore:
-    """Open the store that the settings name; in memory, with a warning, where no disk can be written."""
+def open_store(settings: Settings, *, must_be_remote: bool = False) -> Store:
+    """Open the store: on the server that the settings name, if it is one of ours, else on this machine.
+
+    Where no disk can be written, it is one in memory, with a warning.
+
+    Raises:
+        StoreError: the server does not answer or refuses; or it keeps no conversations, and nothing else will do.
+    """
     from chat.store import ConversationStore
     from errors import StoreError
+
+    if (store := find_remote_store(settings)) is not None:
+        return store
+    if must_be_remote:
+        raise StoreError(
+            f"{settings.url} keeps no conversations", hint="It is none of ours. Those of this machine: without --url."
+        )
 
     try:
         return ConversationStore(settings.store or None)
@@ -129,6 +153,16 @@ def open_store(settings: Settings) -> ConversationStore:
         print(describe(error), file=sys.stderr)
         print("warning: nothing of this session will be kept", file=sys.stderr)
         return ConversationStore.in_memory()
+
+
+def find_remote_store(settings: Settings) -> Store | None:
+    """Return the store of the server that the settings name; None if they name none, or one that keeps nothing."""
+    if not settings.url:
+        return None
+    from chat.api_keys import find_api_key
+    from chat.remote_store import find_store
+
+    return find_store(settings.url, api_key=find_api_key(settings.url, settings.api_key_file))
 
 
 def reply_options(settings: Settings) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class RemoteStore:
         store.add(conversation, Message("user", "Hello"))
     """
 
+    is_remote = True
+
     def __init__(self, url: str, *, api_key: str = "") -> None:
         self.name = root_of(url)
         self._link = _Link(self.name, api_key)

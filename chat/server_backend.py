@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chat.backend import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
+from chat.connection import GENERATED_IDS, SESSION_HEADER, api_url_of, uses_proxies
 from errors import ChatError, EngineError, PromptTooLongError, SamplingError
 from vllm_wrapper import Delta, Reply, ToolCall, Usage
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
-__all__ = ["ServerBackend", "read_api_key"]
+__all__ = ["ServerBackend"]
 
 Message = Mapping[str, Any]
 
@@ -33,29 +34,14 @@ OPENAI_PARAMETERS = frozenset(
     {"temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty", "n"}
     | {"logprobs", "top_logprobs", "logit_bias", "response_format"}
 )
-NOT_SENT = frozenset({"token_ids"})  # of a message: ids of this machine's model mean nothing to another's
-
-
-def read_api_key(file: str | Path) -> str:
-    """Return the key that stands in a file; keys are never taken from the command line, where everybody sees them.
-
-    Raises:
-        ChatError: the file cannot be read or is empty.
-    """
-    try:
-        key = Path(file).expanduser().read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChatError(f"the key file {file} cannot be read: {error}") from error
-    if not key:
-        raise ChatError(f"the key file {file} is empty")
-    return key
+NOT_SENT = frozenset({"token_ids"})  # of a message: only our own server knows what to do with them, and where
 
 
 class ServerBackend:
     """Replies from an OpenAI-compatible server.
 
     Args:
-        url: such as ``http://127.0.0.1:8000/v1``.
+        url: such as ``http://127.0.0.1:8000/v1``; the path may be left out.
         api_key: empty if the server wants none.
         model: one of those that the server has; its first if left out.
 
@@ -65,10 +51,12 @@ class ServerBackend:
     log_file = None
 
     def __init__(self, url: str, *, api_key: str = "", model: str | None = None) -> None:
-        self.url = url.rstrip("/")
+        self.url = api_url_of(url)
         self.name = model or self.url
         self._api_key = api_key
         self._model = model
+        self._is_ours = False
+        self._session_id = secrets.token_hex(12)  # for what belongs to no conversation
         self._open()
 
     def status(self) -> BackendStatus:
@@ -90,15 +78,19 @@ class ServerBackend:
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
         continue_final_message: bool = False,
+        session_id: str | None = None,
         **sampling: Any,
     ) -> BackendStream:
-        """Begin an answer; sampling parameters that OpenAI does not know are sent as vLLM takes them."""
+        """Begin an answer; sampling parameters that OpenAI does not know are sent as vLLM takes them.
+
+        Args:
+            session_id: the conversation's id: a router sends its requests to the engine that knows it already.
+        """
         model = self.info().name
         extra: dict[str, Any] = {name: value for name, value in sampling.items() if name not in OPENAI_PARAMETERS}
-        if enable_thinking is not None:
-            extra["chat_template_kwargs"] = {"enable_thinking": enable_thinking}
-        if continue_final_message:
-            extra |= {"continue_final_message": True, "add_generation_prompt": False}
+        extra |= self._prompt_options(messages, enable_thinking, continue_final_message)
+        if self._is_ours:
+            extra["return_token_ids"] = True
         arguments: dict[str, Any] = {name: value for name, value in sampling.items() if name in OPENAI_PARAMETERS}
         if tools:
             arguments["tools"] = list(tools)
@@ -109,6 +101,7 @@ class ServerBackend:
                 "messages": _for_server(messages),
                 "stream": True,
                 "stream_options": {"include_usage": True},
+                "extra_headers": {SESSION_HEADER: session_id or self._session_id},
                 "extra_body": extra,
                 **arguments,
             },
@@ -133,20 +126,30 @@ class ServerBackend:
         share = window // REPLY_SHARE
         limit = window - min(max_tokens or share, share)
         body: dict[str, Any] = {"tools": list(tools) if tools else None}
-        if enable_thinking is not None:
-            body["chat_template_kwargs"] = {"enable_thinking": enable_thinking}
-        if continue_final_message:
-            body |= {"continue_final_message": True, "add_generation_prompt": False}
         dropped: tuple[int, ...] = ()
         for dropped in _cuts(messages):
             kept = [message for index, message in enumerate(messages) if index not in dropped]
-            count = self._count(kept, body)
+            count = self._count(kept, body | self._prompt_options(kept, enable_thinking, continue_final_message))
             if count <= limit:
                 break
         else:
             raise PromptTooLongError(count, limit)
         tokens = tuple(self._count([message], {}) for message in messages) if per_message else ()
         return Fit(count, limit, dropped, tokens)
+
+    def models(self) -> list[str]:
+        """Return the models that the server has.
+
+        Raises:
+            ChatError: it does not answer.
+        """
+        from openai import OpenAIError
+
+        self.info()
+        try:
+            return [model.id for model in self._client.models.list(timeout=CONNECT_TIMEOUT_S)]
+        except (OpenAIError, ValueError) as error:
+            raise translate(error, self.url) from error
 
     def reload(self) -> None:
         """Connect again."""
@@ -159,19 +162,33 @@ class ServerBackend:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _prompt_options(
+        self, messages: Sequence[Message], enable_thinking: bool | None, continue_final_message: bool
+    ) -> dict[str, Any]:
+        """Return what a request says of how its prompt is built."""
+        template: dict[str, Any] = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
+        ids = {str(index): list(m["token_ids"]) for index, m in enumerate(messages) if m.get("token_ids")}
+        if self._is_ours and ids:
+            template[GENERATED_IDS] = ids
+        options: dict[str, Any] = {"chat_template_kwargs": template} if template else {}
+        if continue_final_message:
+            options |= {"continue_final_message": True, "add_generation_prompt": False}
+        return options
+
     def _open(self) -> None:
         self._readiness = Readiness()
         self._counts_exactly = True
         threading.Thread(target=self._connect, name="server-client", daemon=True).start()
 
     def _connect(self) -> None:
-        from openai import OpenAI, OpenAIError, Timeout
+        from openai import DefaultHttpxClient, OpenAI, OpenAIError, Timeout
 
         self._client: OpenAI = OpenAI(
             base_url=self.url,
             api_key=self._api_key or "none",
             max_retries=0,
             timeout=Timeout(None, connect=CONNECT_TIMEOUT_S),
+            http_client=DefaultHttpxClient(trust_env=uses_proxies(self.url)),
         )
         try:
             models = list(self._client.models.list(timeout=CONNECT_TIMEOUT_S))
@@ -187,8 +204,19 @@ class ServerBackend:
             return
         model = models[names.index(self._model) if self._model else 0]
         window = getattr(model, "max_model_len", None) or UNKNOWN_WINDOW
+        self._is_ours = self._keeps_conversations()
         self.name = model.id
         self._readiness.become("ready", info=ModelInfo(name=model.id, max_model_len=window, thinks=True))
+
+    def _keeps_conversations(self) -> bool:
+        """Tell whether the server is one of ours."""
+        from openai import OpenAIError
+
+        try:
+            found = self._client.get("/store", cast_to=object, options={"timeout": CONNECT_TIMEOUT_S})
+        except (OpenAIError, ValueError):
+            return False
+        return isinstance(found, Mapping) and found.get("object") == "conversation_store"
 
     def _count(self, messages: Sequence[Message], body: Mapping[str, Any]) -> int:
         """Return the prompt's length in tokens, by the server if it counts."""
@@ -200,6 +228,7 @@ class ServerBackend:
                     f"{self.url.removesuffix('/v1')}/tokenize",
                     cast_to=object,
                     body={"model": self.info().name, "messages": _for_server(messages), **body},
+                    options={"headers": {SESSION_HEADER: self._session_id}},
                 )
                 return int(counted["count"])
             except APIStatusError as error:
@@ -224,6 +253,7 @@ class _ServerStream:
         self._first_s: float | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._token_ids: list[int] = []
         self._calls: dict[int, ToolCall] = {}
         self._finish_reason: str | None = None
         self._usage: Any = None
@@ -279,6 +309,7 @@ class _ServerStream:
         if not chunk.choices:
             return []
         choice = chunk.choices[0]
+        self._token_ids += getattr(choice, "token_ids", None) or ()
         self._finish_reason = choice.finish_reason or self._finish_reason
         deltas = []
         thought = getattr(choice.delta, "reasoning", None) or getattr(choice.delta, "reasoning_content", None)
@@ -312,6 +343,7 @@ class _ServerStream:
             text="".join(self._text),
             reasoning="".join(self._reasoning).rstrip("\n"),
             tool_calls=tuple(self._calls[index] for index in sorted(self._calls)),
+            token_ids=tuple(self._token_ids),
             finish_reason=reason,
             usage=Usage(
                 num_prompt_tokens=getattr(self._usage, "prompt_tokens", 0),

@@ -47,7 +47,11 @@ class Store(Protocol):
 
     @property
     def name(self) -> str:
-        """What to call the store: its file, its URL without the password, or ``memory``."""
+        """What to call the store: its file, its URL without the password, the server's address, or ``memory``."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether a server of ours keeps the conversations."""
 
     def create(self, *, title: str = "", system: str = "") -> Conversation: ...
 

@@ -15,6 +15,7 @@ from vllm.renderers.inputs.preprocess import parse_dec_only_prompt
 from vllm.renderers.params import ChatParams
 from vllm.utils.async_utils import make_async
 
+from chat.connection import GENERATED_IDS
 from errors import ChatError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
@@ -22,7 +23,7 @@ from prompt_utils import PromptBuilder
 __all__ = ["ChatMLRenderer"]
 
 # What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
-NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template")
+NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template", GENERATED_IDS)
 
 
 class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are not followed
@@ -40,14 +41,14 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
         if media:
             stock: tuple[list[Any], Any] = super().render_messages(messages, params)
             return stock
-        return conversation, self._build(conversation, params)
+        return conversation, self._build(_with_ids(conversation, messages, params), params)
 
     async def render_messages_async(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
         conversation, media, _ = await parse_chat_messages_async(messages, self.model_config, **_parsing(params))
         if media:
             stock: tuple[list[Any], Any] = await super().render_messages_async(messages, params)
             return stock
-        return conversation, await self._build_async(conversation, params)
+        return conversation, await self._build_async(_with_ids(conversation, messages, params), params)
 
     def _make_builder(self, chat_template: str | None) -> PromptBuilder:
         return PromptBuilder.from_pretrained(self._folder, chat_template=chat_template)
@@ -66,6 +67,21 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
         except ChatError as error:
             raise VLLMValidationError(str(error)) from error
         return parse_dec_only_prompt(prompt.token_ids)
+
+
+def _with_ids(conversation: list[Any], messages: list[Any], params: ChatParams) -> list[Any]:
+    """Return the messages with the ids that answers were generated as, where a client has sent them.
+
+    They can do no more than the answer's text: the builder uses them only on an assistant's message, only where they
+    decode to what it says, and never if a token that structures turns is among them.
+    """
+    ids = params.chat_template_kwargs.get(GENERATED_IDS)
+    if not isinstance(ids, dict) or len(conversation) != len(messages):
+        return conversation
+    return [
+        {**message, "token_ids": ids[str(index)]} if message["role"] == "assistant" and str(index) in ids else message
+        for index, message in enumerate(conversation)
+    ]
 
 
 def _parsing(params: ChatParams) -> dict[str, Any]:

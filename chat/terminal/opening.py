@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from errors import StoreError
 
 if TYPE_CHECKING:
-    from chat.store import ConversationStore, Summary
+    from chat.store_interface import Store, Summary
 
 __all__ = ["Opening"]
 
@@ -25,10 +25,10 @@ class Opening:
         error: why the store could not be opened; one in memory takes its place.
     """
 
-    def __init__(self, store: ConversationStore | Callable[[], ConversationStore]) -> None:
+    def __init__(self, store: Store | Callable[[], Store]) -> None:
         self.unfinished: Summary | None = None
         self.error: StoreError | None = None
-        self._store: ConversationStore | None = None
+        self._store: Store | None = None
         self._given = store
         self._thread = threading.Thread(target=self._open, name="store", daemon=True)
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Opening:
     def is_open(self) -> bool:
         return self._thread.ident is not None and not self._thread.is_alive()
 
-    def get(self) -> ConversationStore:
+    def get(self) -> Store:
         """Return the store; wait until it is open."""
         self.begin()
         self._thread.join()

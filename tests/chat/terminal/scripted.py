@@ -87,7 +87,9 @@ class ScriptedBackend:
     def fail(self, error: ChatError) -> None:
         self.error, self.stage = error, "failed"
 
-    def stream(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ScriptedStream:
+    def stream(
+        self, messages: Sequence[Mapping[str, Any]], *, session_id: str | None = None, **options: Any
+    ) -> ScriptedStream:
         self.info()
         self.requests.append(([dict(message) for message in messages], options))
         script = self.scripts.popleft() if self.scripts else [f"echo: {messages[-1]['content']}"]
@@ -107,6 +109,9 @@ class ScriptedBackend:
             gone += range(start, end)
         kept = [m for i, m in enumerate(messages) if i not in gone]
         return Fit(self.count(kept), room, tuple(gone), tuple(self.count([m]) for m in kept))
+
+    def models(self) -> list[str]:
+        return [self.name, "other"]
 
     def reload(self) -> None:
         self.num_reloads += 1
