@@ -26,6 +26,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     ├── StackError                         services that cannot be started, reached or stopped
     ├── ToolError                          tools that cannot be had, or a call that failed
+    ├── ServerError                        the server cannot be started, or has ended by itself
     └── CommandError                       a command of the terminal that cannot be done
         └── UnknownCommandError            there is no such command
 """
@@ -52,6 +53,7 @@ __all__ = [
     "QuotaExceededError",
     "ResponseNotFoundError",
     "SamplingError",
+    "ServerError",
     "StackError",
     "StoreBusyError",
     "StoreError",
@@ -202,6 +204,10 @@ class QuotaExceededError(ChatError):
 
 class ConfigError(ChatError, ValueError):
     """A setting is unknown, or its value is of a wrong kind."""
+
+
+class ServerError(ChatError):
+    """The server cannot be started, or has ended by itself."""
 
 
 class StackError(ChatError):
