@@ -16,6 +16,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   └── ModelLoadError                 the files are there, but the engine cannot load them
     ├── SamplingError (ValueError)         a sampling parameter that is unknown or out of range
     ├── EngineError                        the engine failed while answering
+    │   └── ServerRequestError             a server refuses a request, fails or does not answer
     ├── StoreError                         the store of conversations cannot be read or written
     │   ├── StoreBusyError                 another program holds the store for too long
     │   ├── StoreUnreachableError          the server that keeps the conversations does not answer
@@ -54,6 +55,7 @@ __all__ = [
     "ResponseNotFoundError",
     "SamplingError",
     "ServerError",
+    "ServerRequestError",
     "StackError",
     "StoreBusyError",
     "StoreError",
@@ -148,6 +150,20 @@ class EngineError(ChatError):
     """The engine failed while it was answering."""
 
     hint = "The conversation is kept. Load the model again and retry."
+
+
+class ServerRequestError(EngineError):
+    """A server refuses a request, fails, or does not answer.
+
+    Args:
+        status: the HTTP status; 0 if there was no answer.
+    """
+
+    hint = ""
+
+    def __init__(self, message: str, *, status: int = 0, hint: str | None = None) -> None:
+        self.status = status
+        super().__init__(message, hint=hint)
 
 
 class StoreError(ChatError):
