@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chat.options import (
     add_engine_options,
@@ -30,6 +31,7 @@ from chat.options import (
 from errors import ChatError, StoreError, StoreUnreachableError, describe
 
 if TYPE_CHECKING:
+    from chat.backend import Backend
     from chat.store_interface import Store
 
 __version__ = "0.1.0"
@@ -40,7 +42,9 @@ EXIT_UNREACHABLE = 4
 ROOMS = {
     "serve": ("chat.server.command", "start vLLM's OpenAI-compatible server"),
     "stack": ("chat.stack.command", "start several services on this machine from one file"),
+    "store": ("chat.upkeep", "back up the store of conversations, and keep it in order"),
     "web": ("chat.web.command", "open a chat page for the browser"),
+    "doctor": ("chat.doctor.command", "what this machine has, what fits it, what is wrong"),
     "download": ("chat.download", "fetch a model from ModelScope or Hugging Face"),
     "models": ("chat.models", "list the models on this machine"),
 }
@@ -84,10 +88,14 @@ def run_chat(options: argparse.Namespace) -> int:
 
         return ConversationStore(settings.store or None)
 
+    def open_backend(model: str) -> Backend:
+        return make_backend(replace(settings, model=model))
+
     settings = read_settings(options)
     backend = make_backend(settings)
+    resume = "last" if options.continue_last else options.resume
     try:
-        return run(backend, open_later, settings, resume="last" if options.continue_last else options.resume)
+        return run(backend, open_later, settings, resume=resume, open_backend=open_backend)
     finally:
         backend.close()
 
@@ -99,16 +107,16 @@ def run_ask(options: argparse.Namespace) -> int:
     settings = read_settings(options)
     question = ask.read_question(options.question, options.file, sys.stdin)
     backend = make_backend(settings)
+    how: dict[str, Any] = {"as_json": options.json, "options": reply_options(settings)}
     try:
-        if options.continue_last or options.conversation:
-            store = open_store(settings)
-            conversation = ask.find_conversation(store, options.conversation, settings.system)
-            return ask.ask_in_conversation(
-                backend, store, conversation, question, as_json=options.json, options=reply_options(settings)
-            )
-        messages = [{"role": "system", "content": settings.system}] if settings.system else []
-        messages.append({"role": "user", "content": question})
-        return ask.ask(backend, messages, as_json=options.json, options=reply_options(settings))[0]
+        with ask.open_tools(settings, is_wanted=options.tools, is_asking=not options.auto_tools) as tools:
+            if options.continue_last or options.conversation:
+                store = open_store(settings)
+                conversation = ask.find_conversation(store, options.conversation, settings.system)
+                return ask.ask_in_conversation(backend, store, conversation, question, tools=tools, **how)
+            messages = [{"role": "system", "content": settings.system}] if settings.system else []
+            messages.append({"role": "user", "content": question})
+            return ask.ask(backend, messages, tools=tools, **how)
     finally:
         backend.close()
 
@@ -254,6 +262,8 @@ def add_ask_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("-f", "--file", type=Path, help="add this file's text to the question")
     command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     command.add_argument("-c", "--continue", dest="continue_last", action="store_true", help="the last conversation")
+    command.add_argument("--tools", action="store_true", help="the model may call the configured tools; asks each time")
+    command.add_argument("--auto-tools", action="store_true", help="the same, without asking")
     command.add_argument("--conversation", metavar="ID", help="ask in this conversation, and keep the answer there")
     add_engine_options(command)
     add_reply_options(command)
