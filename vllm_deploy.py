@@ -38,7 +38,7 @@ __version__ = "0.1.0"
 
 EXIT_UNREACHABLE = 4
 # Commands whose options and work live in a room of their own: a module with add_options(parser) and run(options). It is
-# imported only when its command is the one that was typed.
+# imported only when its command is the one that was typed. With PASSES_ON, it gets the options that it does not know.
 ROOMS = {
     "serve": ("chat.server.command", "start vLLM's OpenAI-compatible server"),
     "stack": ("chat.stack.command", "start several services on this machine from one file"),
@@ -57,9 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = next((argument for argument in argv if argument in commands), "")
     if typed in ROOMS:
         fill_room_options(commands[typed], ROOMS[typed][0])
+        if commands[typed].get_default("passed_on") is not None:
+            argv = [word for word in argv if word != "--"]  # behind it others would be options of another program
     elif not typed and not {"-h", "--help", "--version"} & set(argv):
         argv = ["chat", *argv]
-    options = parser.parse_args(argv)
+    options, others = parser.parse_known_args(argv)
+    if "passed_on" in options:
+        options.passed_on = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         return int(options.run(options))
     except ChatError as error:
@@ -244,6 +250,8 @@ def fill_room_options(command: argparse.ArgumentParser, module_name: str) -> Non
     room = importlib.import_module(module_name)
     room.add_options(command)
     command.set_defaults(run=room.run)
+    if getattr(room, "PASSES_ON", False):
+        command.set_defaults(passed_on=[])
 
 
 def add_chat_options(command: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """Text -> HTML. What a model or a person wrote never becomes HTML by itself: every character of it is escaped.
 
-Markdown is read with raw HTML turned off; links may only be http, https and mailto; pictures become links, since fetching
-one would tell its server who reads what. Formulas become MathML, of which only known elements and attributes are kept.
+Markdown is read with raw HTML turned off; links may only be http, https and mailto; pictures become links, since
+fetching one would tell its server who reads what. Formulas become MathML, of which only known elements and attributes
+are kept.
 """
 
 from __future__ import annotations
@@ -19,21 +20,58 @@ from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from mdit_py_plugins.texmath import texmath_plugin
 
-__all__ = ["code_style", "escape", "markdown_html", "plain_html"]
+__all__ = ["code_style", "escape", "formula_html", "kept_markdown_html", "markdown_html", "plain_html"]
 
 MAX_FORMULA_CHARACTERS = 2000  # longer ones are shown as they are written
 MAX_OPEN_LINES = 16  # of a code block in a person's message: longer ones, such as files, are folded
 MAX_CACHED_TEXTS = 512
+LIGHT_STYLE, DARK_STYLE = "xcode", "github-dark"  # of code, by the names that Pygments has
 
 SAFE_LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
 LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 MATH_ELEMENTS = frozenset(
-    ["math", "mi", "mn", "mo", "ms", "mtext", "mspace", "mrow", "mfrac", "msqrt", "mroot", "mstyle", "mpadded", "mphantom"]
+    [
+        "math",
+        "mi",
+        "mn",
+        "mo",
+        "ms",
+        "mtext",
+        "mspace",
+        "mrow",
+        "mfrac",
+        "msqrt",
+        "mroot",
+        "mstyle",
+        "mpadded",
+        "mphantom",
+    ]
     + ["msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mtable", "mtr", "mtd", "menclose"]
 )
 MATH_ATTRIBUTES = frozenset(
-    ["accent", "accentunder", "columnalign", "columnspacing", "depth", "display", "displaystyle", "fence", "form", "height"]
-    + ["linethickness", "lspace", "mathvariant", "maxsize", "minsize", "movablelimits", "notation", "rowspacing", "rspace"]
+    [
+        "accent",
+        "accentunder",
+        "columnalign",
+        "columnspacing",
+        "depth",
+        "display",
+        "displaystyle",
+        "fence",
+        "form",
+        "height",
+    ]
+    + [
+        "linethickness",
+        "lspace",
+        "mathvariant",
+        "maxsize",
+        "minsize",
+        "movablelimits",
+        "notation",
+        "rowspacing",
+        "rspace",
+    ]
     + ["scriptlevel", "separator", "stretchy", "symmetric", "voffset", "width", "xmlns"]
 )
 
@@ -47,7 +85,6 @@ def escape(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-@functools.lru_cache(MAX_CACHED_TEXTS)
 def markdown_html(text: str, copy_label: str = "Copy") -> str:
     """Return Markdown as HTML: with tables, highlighted code and formulas.
 
@@ -59,6 +96,12 @@ def markdown_html(text: str, copy_label: str = "Copy") -> str:
     '<p><strong>bold</strong> &lt;b&gt;not&lt;/b&gt;</p>\\n'
     """
     return str(_markdown().render(text, {"copy_label": copy_label}))
+
+
+@functools.lru_cache(MAX_CACHED_TEXTS)
+def kept_markdown_html(text: str, copy_label: str = "Copy") -> str:
+    """Return the same as :func:`markdown_html`, and remember it: for answers that do not grow any more."""
+    return markdown_html(text, copy_label)
 
 
 def plain_html(text: str, copy_label: str = "Copy") -> str:
@@ -134,7 +177,7 @@ def _code_block(tokens: Tokens, index: int, options: Any, environment: Environme
 def _image(tokens: Tokens, index: int, options: Any, environment: Environment) -> str:
     token = tokens[index]
     text = RendererHTML().renderInlineAsText(token.children, options, environment)  # type: ignore[arg-type]
-    return f'<a {_link_attributes(str(token.attrs.get("src", "")))}>{escape(text or str(token.attrs.get("src")))}</a>'
+    return f"<a {_link_attributes(str(token.attrs.get('src', '')))}>{escape(text or str(token.attrs.get('src')))}</a>"
 
 
 def _link_open(tokens: Tokens, index: int, options: Any, environment: Environment) -> str:
@@ -182,15 +225,9 @@ def code_style() -> str:
     """Return the style sheet of highlighted code, for the light page and the dark one."""
     from pygments.formatters import HtmlFormatter
 
-    light = HtmlFormatter(style="a11y-light" if _has_style("a11y-light") else "default").get_style_defs(".code")
-    dark = HtmlFormatter(style="github-dark" if _has_style("github-dark") else "monokai").get_style_defs(".dark .code")
+    light = HtmlFormatter(style=LIGHT_STYLE).get_style_defs(".code")
+    dark = HtmlFormatter(style=DARK_STYLE).get_style_defs(".dark .code")
     return f"{light}\n{dark}\n"
-
-
-def _has_style(name: str) -> bool:
-    from pygments.styles import get_all_styles
-
-    return name in get_all_styles()
 
 
 # -- formulas ---------------------------------------------------------------------------------------------------------
@@ -221,5 +258,7 @@ def _keep_only_math(element: ElementTree.Element) -> None:
         raise ValueError(f"{element.tag} is no part of a formula")
     for name in [name for name in element.attrib if name not in MATH_ATTRIBUTES]:
         del element.attrib[name]
+    if element.text:
+        element.text = html.unescape(element.text)  # signs come as &#x02211;
     for child in element:
         _keep_only_math(child)
