@@ -78,7 +78,7 @@ def misbehaving():
     server.behaviour = "breaks"
     server.requests = []
     server.released = threading.Event()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield server
     server.released.set()
