@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from chat.backend import Backend, BackendStream
 from chat.conversation import Conversation, Message
+from chat.talk import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, describe
-from vllm_wrapper import Reply
+from tool_calling import Tool, call_tool
+from vllm_wrapper import Reply, ToolCall
 
 if TYPE_CHECKING:
+    from chat.config import Settings
     from chat.store_interface import Store
 
 __all__ = [
@@ -23,8 +28,11 @@ __all__ = [
     "EXIT_OK",
     "EXIT_TOO_LONG",
     "EXIT_UNREACHABLE",
+    "Tools",
     "ask",
+    "ask_a_person",
     "ask_in_conversation",
+    "open_tools",
 ]
 
 EXIT_OK = 0
@@ -34,38 +42,130 @@ EXIT_UNREACHABLE = 4  # no hub, no engine, no server
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells count it
 
 
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the model may call while a question is answered.
+
+    Args:
+        tools: its tools.
+        may_run: asked before each call, with the tool's name and the arguments as JSON text.
+    """
+
+    tools: Sequence[Tool]
+    may_run: Callable[[str, str], bool]
+
+
 def ask(
     backend: Backend,
     messages: Sequence[Mapping[str, Any]],
     *,
     as_json: bool = False,
     options: Mapping[str, Any] | None = None,
+    tools: Tools | None = None,
+    keep: Callable[[Message], object] = lambda message: None,
     output: TextIO | None = None,
     errors: TextIO | None = None,
-) -> tuple[int, Reply | None]:
-    """Answer messages; print the answer as it comes, or one JSON object at the end.
+) -> int:
+    """Answer messages; print the answer as it comes, or one JSON object at the end; return the exit code.
 
     Args:
         backend: what gives the reply.
         messages: OpenAI's shape.
-        as_json: print one object with text, reasoning, tool calls, finish reason and usage.
+        as_json: print one object with text, reasoning, tool calls, finish reason and usage; with tools, also all
+            messages behind the question.
         options: what :meth:`vllm_wrapper.VLLMWrapper.stream` takes.
+        tools: what the model may call.
+        keep: called with each message as soon as it is whole: the answer, and before it calls and their results.
         output, errors: standard output and standard error, if left out.
-    Returns:
-        (exit code, the reply if there is one)
     """
     output, errors = output or sys.stdout, errors or sys.stderr
+    options = dict(options or {})
+    if tools is not None:
+        options["tools"] = [dict(tool.schema) for tool in tools.tools]
+    added: list[Message] = []
+
+    def add(message: Message) -> None:
+        added.append(message)
+        keep(message)
+
+    reply: Reply | None = None
+    is_stopped = False
     try:
-        with backend.stream(messages, **(options or {})) as stream:
-            reply = _print_answer(stream, output, quiet=as_json)
+        for number in range(MAX_ROUNDS + 1):
+            asked = [*messages, *(message.as_dict() for message in added)]
+            with backend.stream(asked, **options) as stream:
+                reply = _print_answer(stream, output, quiet=as_json)
+            add(Message.from_reply(reply))
+            if tools is None or not added[-1].tool_calls:
+                break
+            for call in reply.tool_calls:
+                result, is_stopped = _run(call, tools, errors, is_last=number == MAX_ROUNDS, is_stopped=is_stopped)
+                add(Message("tool", result, tool_call_id=call.id))
+            if is_stopped:
+                break
     except ChatError as error:
         print(describe(error), file=errors)
-        return exit_code(error), None
+        return exit_code(error)
+    assert reply is not None
     if as_json:
-        print(json.dumps(as_dict(reply), ensure_ascii=False), file=output, flush=True)
-    elif reply.finish_reason == "length":
+        data = as_dict(reply) | ({"messages": [_shown(message) for message in added]} if tools is not None else {})
+        print(json.dumps(data, ensure_ascii=False), file=output, flush=True)
+    return _exit_code_of(reply, added, errors, is_stopped=is_stopped, as_json=as_json)
+
+
+def _run(call: ToolCall, tools: Tools, errors: TextIO, *, is_last: bool, is_stopped: bool) -> tuple[str, bool]:
+    """Run a call, unless it may not be; return what the model is to read, and whether Ctrl-C has stopped it."""
+    if is_last or is_stopped:
+        return (TOO_MANY if is_last else STOPPED), is_stopped
+    is_known = any(tool.name == call.name for tool in tools.tools)
+    try:
+        if is_known and not tools.may_run(call.name, call.arguments):
+            return REFUSED, False
+        with contextlib.redirect_stdout(errors):  # what a function prints is not the answer
+            return call_tool(tools.tools, call.name, call.arguments), False
+    except KeyboardInterrupt:
+        return STOPPED, True
+
+
+def _exit_code_of(reply: Reply, added: Sequence[Message], errors: TextIO, *, is_stopped: bool, as_json: bool) -> int:
+    """Return the exit code of an answer, and say what is wrong with it."""
+    if reply.finish_reason == "abort" or is_stopped:
+        return EXIT_INTERRUPTED
+    if added[-1].role == "tool":
+        print(f"no answer: the model asked for more than {MAX_ROUNDS} rounds of tool calls", file=errors)
+        return EXIT_ERROR
+    if reply.finish_reason == "length" and not as_json:
         print(f"cut off after {reply.usage.num_output_tokens} tokens (max_tokens or the window)", file=errors)
-    return (EXIT_INTERRUPTED if reply.finish_reason == "abort" else EXIT_OK), reply
+    return EXIT_OK
+
+
+@contextlib.contextmanager
+def open_tools(settings: Settings, *, is_wanted: bool, is_asking: bool) -> Iterator[Tools | None]:
+    """Give the configured tools, if they are wanted; a person is asked before each call unless told not to.
+
+    Raises:
+        ChatError: there are none, or nobody is there to be asked, or a source of them cannot be had.
+    """
+    if is_asking and not is_wanted:
+        yield None
+        return
+    from chat.config import default_file
+    from chat.tool_sources import opened
+
+    if not settings.tools:
+        raise ChatError("no tools are configured", hint=f"They stand in {default_file()}: [tools.NAME]")
+    if is_asking and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ChatError("nobody is there to be asked before a tool is run", hint="--auto-tools runs them unasked.")
+    with opened(settings.tools, default_file().parent) as tools:
+        yield Tools(tools, ask_a_person if is_asking else lambda name, arguments: True)
+
+
+def ask_a_person(name: str, arguments: str) -> bool:
+    """Ask at the terminal whether a call may be run."""
+    shown = f"{name}({arguments})"
+    print("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown), file=sys.stderr)
+    print("Run it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def find_conversation(store: Store, conversation_id: str | None, system: str) -> Conversation:
@@ -85,16 +185,21 @@ def ask_in_conversation(
     *,
     as_json: bool = False,
     options: Mapping[str, Any] | None = None,
+    tools: Tools | None = None,
 ) -> int:
     """Ask behind what was said before, and keep question and answer; return the exit code.
 
     The question is on disk before the engine sees it, so it is kept also if the answer fails.
     """
     store.add(conversation, Message("user", question))
-    code, reply = ask(backend, conversation.as_dicts(), as_json=as_json, options=options)
-    if reply is not None:
-        store.add(conversation, Message.from_reply(reply))
-    return code
+    return ask(
+        backend,
+        conversation.as_dicts(),
+        as_json=as_json,
+        options=options,
+        tools=tools,
+        keep=lambda message: store.add(conversation, message),
+    )
 
 
 def exit_code(error: ChatError) -> int:
@@ -110,6 +215,12 @@ def as_dict(reply: Reply) -> dict[str, Any]:
     """Return a reply as the object that ``--json`` prints."""
     data = dataclasses.asdict(reply)
     del data["token_ids"]
+    return data
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    data = message.as_dict()
+    data.pop("token_ids", None)
     return data
 
 

@@ -257,6 +257,13 @@ class Conversation:
         self.tip_id = tip_id
         self.redo_ids.clear()
 
+    def end_of(self, message_id: str) -> Message:
+        """Return the last message of a turn, from one of its answers on, by what was said last behind it."""
+        message = self.messages[message_id]
+        while (children := self._children(message.id)) and children[-1].role != "user":
+            message = children[-1]
+        return message
+
     # -- looking around -----------------------------------------------------------------------------------------
 
     def turn(self, number: int) -> Message:

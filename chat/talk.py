@@ -15,12 +15,17 @@ from errors import StoreError
 from vllm_wrapper import ToolCall
 
 if TYPE_CHECKING:
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
-__all__ = ["NOT_RUN", "SHORT_ID", "Branch", "Saver", "Talk", "Turn"]
+__all__ = ["MAX_ROUNDS", "NOT_RUN", "REFUSED", "SHORT_ID", "STOPPED", "TOO_MANY", "Branch", "Saver", "Talk", "Turn"]
 
 SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
-NOT_RUN = "error: this call was not run"  # what the model reads, in the place of a result
+MAX_ROUNDS = 8  # of calls in one turn
+# What the model reads in the place of a result.
+NOT_RUN = "error: this call was not run"
+REFUSED = "error: the user did not allow this call"
+STOPPED = "error: the user stopped this call"
+TOO_MANY = f"error: this call was not run: {MAX_ROUNDS} rounds of calls are the most in one turn"
 
 T = TypeVar("T")
 
@@ -69,7 +74,7 @@ class Talk:
 
     def __init__(
         self,
-        store: Callable[[], ConversationStore],
+        store: Callable[[], Store],
         conversation: Conversation,
         *,
         is_private: bool = False,

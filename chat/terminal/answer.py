@@ -186,6 +186,7 @@ class AnswerView:
         self._num_characters = 0
         self._thinking: AnswerStream | None = None
         self._text: AnswerStream | None = None
+        self._calling = ""  # the tool whose call is being written
 
     def feed(self, delta: Delta) -> None:
         """Show a piece."""
@@ -194,13 +195,15 @@ class AnswerView:
         elif delta.kind == "text":
             self._feed_text(delta.text)
         else:
-            self._feed_text(delta.text if self._text else f"{delta.tool_call} {delta.text}")
+            self._calling = delta.tool_call
 
     def tick(self) -> None:
         """Bring the counters up to date, and what was fed."""
         now_s = time.monotonic()
         if self._text is not None:
             self._text.flush()
+        elif self._calling:
+            self._display.status(self._texts("calling", name=self._calling))
         elif self._thinking_since_s is None:
             if now_s - self._started_s >= 1:
                 self._display.status(self._texts("waiting", s=int(now_s - self._started_s)))

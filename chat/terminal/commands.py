@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chat.terminal import on_conversation, on_files, on_model, on_screen
+from chat.terminal import on_conversation, on_files, on_model, on_screen, on_tools
 from errors import CommandError, UnknownCommandError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class Command:
         aliases: other names.
         values: completes what stands behind the name.
         takes_path: what stands behind the name ends in a path.
+        more: key of a text that ``/help`` shows beside the one line.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Command:
     aliases: tuple[str, ...] = ()
     values: Values | None = None
     takes_path: bool = False
+    more: str = ""
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -75,7 +77,17 @@ COMMANDS: tuple[Command, ...] = (
         "[on|off|auto|budget N|full|collapsed|hidden|show]",
         values=on_model.think_values,
     ),
-    Command("model", "模型", on_model.model, "[NAME]"),
+    Command(
+        "model", "模型", on_model.model, "[NAME]", values=on_model.model_values, takes_path=True, more="more.model"
+    ),
+    Command(
+        "tools",
+        "工具",
+        on_tools.tools,
+        "[on|off [NAME] | ask | auto]",
+        values=on_tools.tool_values,
+        more="more.tools",
+    ),
     Command("reload", "重载", on_model.reload),
     Command("tokens", "词元", on_model.tokens),
     Command("context", "上下文", on_model.context, "[roll|ask|error]", values=on_model.context_values),

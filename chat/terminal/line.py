@@ -89,8 +89,8 @@ class LineReader(Protocol):
             KeyboardInterrupt: Ctrl-C on an empty line.
         """
 
-    def ask(self, question: str) -> str:
-        """Return the answer to a short question; nothing for Ctrl-C and Ctrl-D."""
+    def ask(self, question: str) -> str | None:
+        """Return the answer to a short question; None for Ctrl-C and Ctrl-D."""
 
 
 class PlainLines:
@@ -137,12 +137,12 @@ class PlainLines:
             text += "\n" + self._read_line("")
         return Line(unquote_block(text))
 
-    def ask(self, question: str) -> str:
+    def ask(self, question: str) -> str | None:
         try:
             self._write(question + (" " if self._fd is not None else "\n"))
             return self._read_line("").strip()
         except (EOFError, KeyboardInterrupt):
-            return ""
+            return None
 
     def _read_line(self, label: str) -> str:
         with usual_modes(self._fd), self._signals.interruptible():
@@ -222,14 +222,14 @@ class EditedLines:
             return Line(None, self._folds.expand(text) + rest)
         return Line(unquote_block(self._folds.expand(text)), rest)
 
-    def ask(self, question: str) -> str:
+    def ask(self, question: str) -> str | None:
         asking: PromptSession[str] = PromptSession(
             input=self._session.input, output=self._session.output, include_default_pygments_style=False
         )
         try:
             return asking.prompt(f"{question} ").strip()
         except (EOFError, KeyboardInterrupt):
-            return ""
+            return None
 
     def _begin(self) -> None:
         self._left = False

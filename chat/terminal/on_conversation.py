@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chat.conversation import Conversation, make_title
 from chat.sampling_ranges import parse_assignments
 from chat.talk import SHORT_ID
+from chat.terminal.calls import go_through
 from errors import CommandError
 
 if TYPE_CHECKING:
@@ -164,19 +165,28 @@ def retry(repl: Repl, argument: str) -> None:
         raise CommandError(repl.texts("retry.nothing"))
     repl.wait_until_loaded()
     with talk.at(lambda conversation: conversation.before_answer()) as moved:
-        moved.stays = repl.may_send() and repl.generate(sampling=sampling)
+        moved.stays = repl.may_send() and repl.answer(sampling=sampling)
     if moved.stays and (count := talk.turns()[-1].num_variants) > 1:
         repl.display.dim(repl.texts("retry.variant", n=count))
 
 
 def go_on(repl: Repl, argument: str) -> None:
-    """Have the last answer continued where it ended."""
-    tip = repl.session.talk.conversation.tip
-    if tip is None or tip.role != "assistant" or not tip.content:
+    """Have the last answer continued where it ended: in its text, at a call of a tool, or after its results."""
+    talk = repl.session.talk
+    tip = talk.conversation.tip
+    if talk.open_calls():
+        repl.wait_until_loaded()
+        go_through(repl)
+    elif tip is not None and tip.role == "tool":
+        repl.wait_until_loaded()
+        if repl.may_send():
+            repl.answer()
+    elif tip is not None and tip.role == "assistant" and tip.content:
+        repl.wait_until_loaded()
+        if repl.may_send(continuing=True):
+            repl.answer(continuing=True)
+    else:
         raise CommandError(repl.texts("continue.nothing"))
-    repl.wait_until_loaded()
-    if repl.may_send(continuing=True):
-        repl.generate(continuing=True)
 
 
 def edit(repl: Repl, argument: str) -> None:
@@ -229,10 +239,11 @@ def variants(repl: Repl, argument: str) -> None:
         talk.change(lambda conversation: conversation.go_to(found[number - 1].id))
         repl.show_turn(talk.turns()[-1])
         return
-    current = talk.turns()[-1].answer
+    current = talk.turns()[-1].messages[0]
+    ends = [talk.conversation.end_of(v.id) for v in found]
     rows = [
-        ["*" if v is current else " ", str(n), v.finish_reason or "", first_line(v.content)]
-        for n, v in enumerate(found, start=1)
+        ["*" if v is current else " ", str(n), end.finish_reason or "", first_line(end.content)]
+        for n, (v, end) in enumerate(zip(found, ends, strict=True), start=1)
     ]
     repl.display.table(rows, right=(1,))
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from chat.attachments import read_attachment
 from chat.sampling_ranges import SAMPLING, parse_assignments
 from chat.terminal.figures import totals
-from errors import CommandError
+from chat.terminal.recent_models import recent_models
+from errors import ChatError, CommandError
 
 if TYPE_CHECKING:
+    from chat.backend import Backend
     from chat.terminal.repl import Repl
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "context_values",
     "log",
     "model",
+    "model_values",
     "reload",
     "reset_values",
     "set_names",
@@ -135,13 +138,11 @@ def think_values(repl: Repl) -> Values:
 
 
 def model(repl: Repl, argument: str) -> None:
-    """Tell about the model, or change to another one; the conversation goes on."""
-    session, texts = repl.session, repl.texts
+    """Tell about the model and the others, or change to another one; the conversation goes on."""
     if argument:
-        raise CommandError(
-            texts("model.fixed", name=session.model_name),
-            hint=texts("model.hint", name=argument, id=session.talk.short_id),
-        )
+        _change_model(repl, argument.strip("\"'"))
+        return
+    session, texts = repl.session, repl.texts
     rows = [[texts("model.name"), session.model_name], [texts("model.state"), session.loading_text() or "ok"]]
     if info := session.info():
         rows[1:] = [
@@ -149,9 +150,56 @@ def model(repl: Repl, argument: str) -> None:
             [texts("model.thinks"), texts("word.yes" if info.thinks else "word.no")],
             [texts("model.defaults"), ", ".join(f"{k}={v}" for k, v in info.sampling_defaults.items()) or "-"],
         ]
+    rows += [[label, name] for label, name in _other_models(repl)]
     repl.display.table(rows)
     if session.is_demo:
         repl.display.dim(texts("banner.demo"))
+    if repl.open_backend is not None:
+        repl.display.dim(texts("model.how"))
+
+
+def _change_model(repl: Repl, name: str) -> None:
+    session, texts = repl.session, repl.texts
+    if repl.open_backend is None:
+        raise CommandError(texts("model.fixed", name=session.model_name))
+    if name in (session.backend.name, session.model_name) and session.info() is not None:
+        repl.display.line(texts("model.same", name=name))
+        return
+    new: Backend | None = None
+    try:
+        new = repl.open_backend(name)
+        repl.wait_for(new)
+    except (ChatError, KeyboardInterrupt) as error:
+        if new is not None:
+            new.close()
+        if isinstance(error, ChatError):
+            repl.display.error(error)
+        repl.display.warn(texts("model.stays", name=session.model_name))
+        return
+    session.use(new)
+    repl.display.line(texts("model.changed", name=session.model_name))
+
+
+def _other_models(repl: Repl) -> list[tuple[str, str]]:
+    """Return what else may be used, each with a word for why it is known; the model in use is left out."""
+    session, texts = repl.session, repl.texts
+    is_server = bool(session.settings.url)
+    try:
+        loaded = session.backend.models()
+    except ChatError:  # the server does not answer: the list is what is known without it
+        loaded = []
+    found = {name: texts("model.served" if is_server else "model.loaded") for name in loaded}
+    if not is_server:
+        for name in recent_models():
+            found.setdefault(name, texts("model.recent"))
+        found.setdefault("demo", texts("model.embedded"))
+    here = {session.backend.name, session.model_name}
+    return [(label, name) for name, label in found.items() if name not in here]
+
+
+def model_values(repl: Repl) -> Values:
+    """Return the models that /model can change to."""
+    return [(name, label) for label, name in _other_models(repl)]
 
 
 def reload(repl: Repl, argument: str) -> None:

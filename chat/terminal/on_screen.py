@@ -28,6 +28,8 @@ def show_help(repl: Repl, argument: str) -> None:
         command = find_command(argument.lstrip("/／"))
         repl.display.line(f"/{command.name} {command.arguments}".rstrip())
         repl.display.line(texts(f"help.{command.name}"))
+        if command.more:
+            repl.display.line(texts(command.more))
         names = [f"/{name}" for name in (*command.aliases, command.chinese)]
         repl.display.dim(texts("help.same", names=", ".join(names)))
         return

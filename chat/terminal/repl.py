@@ -18,6 +18,7 @@ from chat.attachments import Attachment, take_mentions, with_attachments
 from chat.backend import Backend
 from chat.talk import SHORT_ID, Turn
 from chat.terminal.answer import AnswerView, receive
+from chat.terminal.calls import go_through, show_steps
 from chat.terminal.commands import Invocation, PathLike, parse
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import Display, find_mode
@@ -32,11 +33,11 @@ from chat.terminal.toolbar import Toolbar
 from chat.terminal.tty import Signals, Terminated, TypeAhead, own_modes
 from chat.texts import find_language
 from chat.window import Cut, group_turns
-from errors import ChatError, StoreError, UnknownCommandError
+from errors import ChatError, StoreError, StoreUnreachableError, UnknownCommandError
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store import ConversationStore
+    from chat.store_interface import Store
 
 __all__ = ["EXIT_INTERRUPTED", "Repl", "run"]
 
@@ -55,10 +56,11 @@ class Leave(Exception):
 
 def run(
     backend: Backend,
-    store: ConversationStore | Callable[[], ConversationStore],
+    store: Store | Callable[[], Store],
     settings: Settings,
     *,
     resume: str | None = None,
+    open_backend: Callable[[str], Backend] | None = None,
     input: TextIO | None = None,
     output: TextIO | None = None,
 ) -> int:
@@ -68,12 +70,13 @@ def run(
         backend: where replies come from; it may still be loading.
         store: where conversations are kept, or what opens that: then it is opened once the prompt is on the screen.
         settings: what the configuration file, the environment and the options say.
+        open_backend: opens the backend of another model, for ``/model NAME``; without it the model cannot be changed.
         resume: id, or beginning of an id, of a conversation to go on with; ``last`` for the newest one.
         input, output: instead of standard input and output; both streams of a terminal, or neither.
     Returns:
         0 after Ctrl-D or /exit, 130 after Ctrl-C twice, 128 + n after signal n.
     """
-    return Repl(backend, store, settings, input or sys.stdin, output).run(resume)
+    return Repl(backend, store, settings, input or sys.stdin, output, open_backend).run(resume)
 
 
 def _history_file() -> Path:
@@ -95,10 +98,11 @@ class Repl:
     def __init__(
         self,
         backend: Backend,
-        store: ConversationStore | Callable[[], ConversationStore],
+        store: Store | Callable[[], Store],
         settings: Settings,
         input: TextIO,
         output: TextIO | None,
+        open_backend: Callable[[str], Backend] | None = None,
     ) -> None:
         self.texts = Texts(settings.language or find_language())
         answers = output or sys.stdout
@@ -108,6 +112,7 @@ class Repl:
         notes = answers if output is not None or answers.isatty() else sys.stderr
         self.display = Display(mode, self.texts, answers, notes)
         self.session = Session(backend, Opening(store), settings, self.texts, self._store_failed)
+        self.open_backend = open_backend
         self.draft = ""
         self.folds = Folds(lambda lines: self.texts("pasted", lines=self.texts.count("line", lines)))
         self._fd = input.fileno() if input.isatty() else None
@@ -157,6 +162,7 @@ class Repl:
                 code = 128 + 13
             with contextlib.suppress(OSError):
                 self._say_goodbye()
+        self.session.close()
         return code
 
     def _begin(self, resume: str | None) -> None:
@@ -170,6 +176,7 @@ class Repl:
                 self.show_resumed()
             elif not self.display.mode.editing:
                 session.opening.get()
+                session.toolbox.begin()
         except ChatError as error:
             self.tell(error)
 
@@ -241,11 +248,16 @@ class Repl:
             self.display.error(error)
             if self.session.queue:
                 self._give_back(self.session.take_back_queue())
+        self._tell_tool_errors()
         if self.session.opening.is_open:
             self._tell_about_store()
         for reason in self._history_trouble:
             self.display.warn(self.texts("history.trouble", reason=reason))
         self._history_trouble.clear()
+
+    def _tell_tool_errors(self) -> None:
+        for error in self.session.toolbox.take_errors():
+            self.display.error(error)
 
     def _tell_about_store(self) -> None:
         """Tell, once, that the store could not be opened, or offer to go on with what was cut off."""
@@ -253,6 +265,9 @@ class Repl:
         if opening.error is not None:
             self._store_failed(opening.error)
             opening.error = None
+        elif self.session.settings.url and not self.session.was_offered:
+            key = "store.remote" if self.session.store.is_remote else "store.here"
+            self.display.dim(self.texts(key, name=self.session.store.name, url=self.session.settings.url))
         if (entry := self.session.take_offer()) is not None and not self.session.talk.conversation.messages:
             turns = self.texts.count("turn", entry.num_turns)
             self.display.line(self.texts("resume.offer", title=entry.title, turns=turns, id=entry.id[:SHORT_ID]))
@@ -292,6 +307,7 @@ class Repl:
 
     def _send_queued(self) -> None:
         """Send the message that waited longest; it is shown again, since other things may have been printed since."""
+        self._wait_for_tools()
         text = self.session.take_queued()
         self.display.line(self._toolbar.label() + text)
         self._answer_message(typed=text)
@@ -300,7 +316,7 @@ class Repl:
         """Answer the last message. If that cannot be done, the message is taken back and is in the line again."""
         answered = False
         try:
-            answered = self.may_send() and self.generate()
+            answered = self.may_send() and self.answer()
         finally:
             if not answered:
                 self.session.talk.withdraw_message()
@@ -334,6 +350,17 @@ class Repl:
         key = "dropped.turn" if len(numbers) == 1 else "dropped.turns"
         return self.texts(key, first=numbers[0], last=numbers[-1])
 
+    def answer(self, *, continuing: bool = False, sampling: Mapping[str, Any] | None = None) -> bool:
+        """:meth:`generate`, and then run the tools that the answer asks for, until it asks for none.
+
+        Returns:
+            whether anything arrived.
+        """
+        arrived = self.generate(continuing=continuing, sampling=sampling)
+        if arrived:
+            go_through(self, sampling)
+        return arrived
+
     def generate(self, *, continuing: bool = False, sampling: Mapping[str, Any] | None = None) -> bool:
         """Have the last message answered, or the last answer continued; show it and keep it.
 
@@ -357,6 +384,7 @@ class Repl:
             raise Terminated(answer.terminated)
         if answer.reply is not None and not answer.is_empty:
             session.usages.append(answer.reply.usage)
+            session.note_model()
         session.forget_line()
         self._tell_outcome(answer)
         return not answer.is_empty
@@ -364,18 +392,21 @@ class Repl:
     def _tell_outcome(self, answer: Answer) -> None:
         tokens = self.texts.count("token", answer.num_tokens)
         reply = answer.reply
+        is_asking = bool(self.session.talk.open_calls())  # for tools: the figures follow the answer itself
         if answer.error is not None:
             self.tell(answer.error)
             if not answer.is_empty:
                 self.display.dim(self.texts("failed.partial", tokens=tokens))
         elif answer.interrupted:
-            key = "interrupted.empty" if answer.is_empty else "interrupted"
+            key = "interrupted"
+            if answer.is_empty:
+                key = "interrupted.empty" if self.session.talk.last_question else "interrupted.results"
             self.display.dim(self.texts(key, tokens=tokens))
         elif reply is not None and reply.finish_reason == "length":
             self.display.warn(self.texts("cut", tokens=tokens))
-        elif not answer.text.strip():
+        elif not answer.text.strip() and not is_asking:
             self.display.dim(self.texts("nothing"))
-        if reply is not None and not answer.is_empty and self.session.show_figures:
+        if reply is not None and not answer.is_empty and not is_asking and self.session.show_figures:
             self.display.dim(figures_line(reply.usage, reply.finish_reason, self.texts))
 
     def wait_until_loaded(self) -> None:
@@ -384,17 +415,34 @@ class Repl:
         Raises:
             ChatError: it could not be loaded.
         """
+        self.wait_for(self.session.backend)
+        self._wait_for_tools()
+
+    def wait_for(self, backend: Backend) -> None:
+        """Wait for a model, the one in use or another, as :meth:`wait_until_loaded` does."""
         said = ""
+        try:
+            with self.signals.interruptible():
+                while backend.status().stage not in ("ready", "failed"):
+                    self.display.status(self.session.loading_text(backend))
+                    if not self.display.mode.repainting and (name := self.session.stage_name(backend)) != said:
+                        self.display.dim(name)
+                        said = name
+                    backend.wait_until_ready(timeout_s=0.2)
+        finally:
+            self.display.status("")
+        backend.info()
+
+    def _wait_for_tools(self) -> None:
+        """Wait until the tools that are on are there, and tell why some are not; Ctrl-C gives up waiting."""
+        toolbox = self.session.toolbox
+        toolbox.begin()
         with self.signals.interruptible():
-            while self.session.is_loading():
-                stage = self.session.loading_text()
-                self.display.status(stage)
-                if not self.display.mode.repainting and (name := self.session.stage_name()) != said:
-                    self.display.dim(name)
-                    said = name
-                self.session.backend.wait_until_ready(timeout_s=0.2)
+            while starting := toolbox.starting():
+                self.display.status(self.texts("tools.starting", names=", ".join(starting)))
+                time.sleep(0.05)
         self.display.status("")
-        self.session.backend.info()
+        self._tell_tool_errors()
 
     # -- telling ------------------------------------------------------------------------------------------------
 
@@ -410,7 +458,21 @@ class Repl:
 
     def confirms(self, question: str) -> bool:
         """Ask a question; tell whether the answer is yes."""
-        return self.lines.ask(question).lower() in ("y", "yes", "是", "好")
+        return self.is_yes(self.ask(question))
+
+    def ask(self, question: str) -> str | None:
+        """Return the answer to a question; None for Ctrl-C. What was typed before it was asked is no answer to it."""
+        self.draft += self._keys.take()
+        return self.lines.ask(question)
+
+    @staticmethod
+    def is_yes(answer: str | None) -> bool:
+        return (answer or "").lower() in ("y", "yes", "是", "好")
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether a person is there who can be asked."""
+        return self._fd is not None
 
     def show_resumed(self) -> None:
         """Say which conversation goes on, and show how it ended."""
@@ -434,7 +496,7 @@ class Repl:
         self.display.line("> " + turn.question.content.replace("\n", "\n  "))
         if answer is None:
             return
-        self.display.markdown(answer.content)
+        show_steps(self, turn.messages)
         if answer.status == "partial" or answer.finish_reason == "abort":
             self.display.dim(texts("turn.interrupted"))
 
@@ -449,7 +511,8 @@ class Repl:
         )
 
     def _store_failed(self, error: StoreError) -> None:
-        self.display.warn(self.texts("store.trouble", reason=error))
+        key = "store.away" if isinstance(error, StoreUnreachableError) else "store.trouble"
+        self.display.warn(self.texts(key, reason=error))
 
     def _tell_internal(self, error: Exception) -> None:
         """Say that this program has a mistake; keep the traceback where it can be read."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from chat.asking import Asking
 from chat.attachments import Attachment
@@ -14,13 +15,15 @@ from chat.conversation import Conversation, make_title
 from chat.figures import num_context_tokens, usage_of
 from chat.talk import Talk, Turn
 from chat.terminal.opening import Opening
+from chat.terminal.recent_models import note_model
 from chat.terminal.texts import Texts
+from chat.terminal.toolbox import Toolbox
 from errors import ChatError, CommandError, PromptTooLongError, StoreError
 from vllm_wrapper import Usage
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store import ConversationStore, Summary
+    from chat.store_interface import Store, Summary
 
 __all__ = ["Session"]
 
@@ -32,6 +35,7 @@ class Session(Asking):
         talk: the conversation.
         sampling: what ``/set`` has set.
         enable_thinking, thinking_budget, thinking_view: what ``/think`` has set.
+        toolbox: the tools that the model may call.
         context_policy: ``roll``, ``ask`` or ``error``.
         queue: messages that wait for the model; the first one is in the conversation already.
         editing: the turn that the next message replaces.
@@ -51,6 +55,7 @@ class Session(Asking):
         self.texts = texts
         self.opening = opening
         self._on_trouble = on_trouble
+        self.toolbox = _make_toolbox(settings)
         self.thinking_view: str = settings.thinking_view
         self.context_policy = "roll"
         self.show_figures = True
@@ -60,6 +65,7 @@ class Session(Asking):
         self.editing: Turn | None = None
         self.usages: list[Usage] = []
         self._line_tokens: tuple[str, int] | None = None  # the line counted last, and the tokens with it
+        self._noted: Backend | None = None  # its model is in the list of those that were used
         self._known_reason = ""  # why the model is not there, as it was told
         self._is_offered = False
         self._offered_id: str | None = None
@@ -71,9 +77,9 @@ class Session(Asking):
     def thinking_mode(self) -> str:
         return {True: "on", False: "off", None: "auto"}[self.enable_thinking]
 
-    def loading_text(self) -> str:
-        """Return the stage and its seconds, or nothing once the model is ready."""
-        status = self.backend.status()
+    def loading_text(self, backend: Backend | None = None) -> str:
+        """Return the stage and its seconds, or nothing once the model is ready; of another backend, if one is given."""
+        status = (backend or self.backend).status()
         if status.stage == "ready":
             return ""
         words = [self.texts(f"stage.{status.stage}")]
@@ -81,15 +87,16 @@ class Session(Asking):
             words += [word for word in (status.detail, self.texts("loading.seconds", s=status.elapsed_s)) if word]
         return " ".join(words)
 
-    def stage_name(self) -> str:
-        return self.texts(f"stage.{self.backend.status().stage}")
+    def stage_name(self, backend: Backend) -> str:
+        return self.texts(f"stage.{backend.status().stage}")
 
     def has_news(self) -> bool:
         """Tell whether there is something that the person does not know yet: about the model, or about the store."""
         error = self.backend.status().error
         is_offer = self.opening.is_open and not self._is_offered and self.opening.unfinished is not None
         is_trouble = self.opening.is_open and self.opening.error is not None and not self._is_offered
-        return self._is_unknown(error) or is_offer or is_trouble
+        is_placed = self.opening.is_open and bool(self.settings.url) and not self._is_offered
+        return self._is_unknown(error) or is_offer or is_trouble or is_placed
 
     def _is_unknown(self, error: ChatError | None) -> bool:
         return error is not None and str(error) != self._known_reason
@@ -106,9 +113,28 @@ class Session(Asking):
         """Remember that an error has been told."""
         self._known_reason = str(error)
 
+    def use(self, backend: Backend) -> None:
+        """Go on with another model. Its window is another one: what was left out is looked at again."""
+        old, self.backend = self.backend, backend
+        old.close()
+        self._known_reason = ""
+        self.forget_line()
+        if self.talk.conversation.window_start_id is not None:
+            self.talk.change(lambda conversation: setattr(conversation, "window_start_id", None))
+
+    def note_model(self) -> None:
+        """Remember, once, that this model has answered."""
+        if not self.settings.url and self._noted is not self.backend:
+            self._noted = self.backend
+            note_model(self.backend.name)
+
     def reload(self) -> None:
         self._known_reason = ""
         self.backend.reload()
+
+    def tool_schemas(self) -> list[Mapping[str, Any]]:
+        """Return the tools that are on and there, as OpenAI has them. Never waits."""
+        return [dict(tool.schema) for tool in self.toolbox.tools()]
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -118,9 +144,13 @@ class Session(Asking):
         messages = talk.prompt_messages()
         if not messages:
             raise CommandError(texts("history.empty"))
-        fit = self._fit(messages, per_message=True)
+        fit = self._fit(messages, per_message=True, with_tools=False)
         window = self.max_model_len
         rows = self._tokens_by_turn(fit.message_tokens)
+        tools = 0
+        if self.tool_schemas():
+            tools = self._fit(messages).num_prompt_tokens - fit.num_prompt_tokens
+            rows.append((texts("tokens.tools"), tools))
         files = 0
         if self.attachments:
             files = sum(self.count_tokens(attachment.as_markdown()) for attachment in self.attachments)
@@ -129,7 +159,7 @@ class Session(Asking):
         rows += [
             (texts("tokens.template"), template),
             (texts("tokens.reply"), window - fit.max_prompt_tokens),
-            (texts("tokens.free"), fit.max_prompt_tokens - fit.num_prompt_tokens - files),
+            (texts("tokens.free"), fit.max_prompt_tokens - fit.num_prompt_tokens - tools - files),
             (texts("tokens.window"), window),
         ]
         return [[label, f"{tokens:,}", f"{tokens / window:.0%}"] for label, tokens in rows]
@@ -210,7 +240,7 @@ class Session(Asking):
     # -- conversations ------------------------------------------------------------------------------------------
 
     @property
-    def store(self) -> ConversationStore:
+    def store(self) -> Store:
         """The store; waits until it is open."""
         return self.opening.get()
 
@@ -249,6 +279,11 @@ class Session(Asking):
         ids = {hit.conversation_id for hit in self.store.search(words, limit=10 * limit)}
         return [entry for entry in self.store.recent(limit=100_000) if entry.id in ids][:limit]
 
+    @property
+    def was_offered(self) -> bool:
+        """Whether :meth:`take_offer` has been called since the store is open."""
+        return self._is_offered
+
     def take_offer(self) -> Summary | None:
         """Return, once, the newest conversation whose last turn was cut off, as soon as the store is open."""
         if not self.opening.is_open or self._is_offered:
@@ -274,6 +309,11 @@ class Session(Asking):
         if is_current:
             self.begin(Conversation())
 
+    def close(self) -> None:
+        """End the tools' servers, and leave the engine, which stays warm."""
+        self.toolbox.close()
+        self.backend.close()
+
     def set_system(self, text: str) -> None:
         """Replace the system message."""
         self.talk.change(lambda conversation: setattr(conversation, "system", text))
@@ -282,3 +322,12 @@ class Session(Asking):
     def default_system(self) -> str:
         """The system message that a new conversation begins with."""
         return self.settings.system
+
+
+def _make_toolbox(settings: Settings) -> Toolbox:
+    folder = Path()
+    if settings.tools:
+        from chat.config import default_file
+
+        folder = default_file().parent
+    return Toolbox(settings.tools, folder, settings.tool_approval)

@@ -67,6 +67,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The conversation cannot be saved: {reason}. It goes on unsaved; /save PATH writes it elsewhere.",
         "对话无法保存：{reason}。对话继续，但不保存；/save 路径 可写到别处。",
     ),
+    "store.away": (
+        "{reason}. What is said is kept in a file on this machine, and is sent when the server answers again.",
+        "{reason}。对话暂存在本机文件中，服务器恢复后会自动发送。",
+    ),
+    "store.remote": ("Conversations are kept on {name}.", "对话保存在 {name}。"),
+    "store.here": (
+        "Conversations are kept on this machine ({name}), not on {url}.",
+        "对话保存在本机（{name}），不在 {url}。",
+    ),
     # -- loading --
     "stage.starting": ("starting the engine", "正在启动引擎"),
     "stage.download": ("downloading the model", "正在下载模型"),
@@ -82,6 +91,21 @@ TEXTS: dict[str, tuple[str, str]] = {
         "已排队：模型就绪后发送。在空行按 Ctrl-C 取回。",
     ),
     "queued.back": ("Taken back into the line.", "已取回到输入行。"),
+    "calling": ("writing a call of {name}", "正在写出对 {name} 的调用"),
+    "call.running": ("{name} is running · Ctrl-C stops it", "{name} 正在运行 · Ctrl-C 停止"),
+    "call.ask": ("Run it? (y/n/always)", "运行吗？(y 是/n 否/always 总是)"),
+    "call.unattended": (
+        'Not run: nobody is there to be asked. tool_approval = "auto" runs tools without asking.',
+        '未运行：没有人可以确认。设置 tool_approval = "auto" 可不经询问运行工具。',
+    ),
+    "call.stopped": (
+        "stopped; what has arrived is kept · /continue lets the model go on",
+        "已停止；已有的内容都已保留 · /continue 让模型继续",
+    ),
+    "call.limit": (
+        "{n} rounds of calls in one turn: no more were run. /continue lets the model go on.",
+        "一轮中已调用 {n} 次工具，不再运行。/continue 让模型继续。",
+    ),
     "waiting": ("waiting {s:.0f} s", "等待 {s:.0f} 秒"),
     "reloading": ("Loading {name} again.", "正在重新载入 {name}。"),
     # -- an answer --
@@ -98,6 +122,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "interrupted.empty": (
         "interrupted before the first token; your message is back in the line",
         "在第一个词元之前中断；消息已放回输入行",
+    ),
+    "interrupted.results": (
+        "interrupted; /continue lets the model go on from here",
+        "已中断；/continue 让模型从这里继续",
     ),
     "nothing": (
         "The model ended its answer without a word. /retry asks again.",
@@ -131,6 +159,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "bar.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
     "bar.think": ("think {mode}", "思考 {mode}"),
     "bar.private": ("private", "私密"),
+    "bar.tools": ("tools {n}", "工具 {n}"),
     "bar.attached": ("{n} attached", "附件 {n}"),
     # -- answers of commands --
     "or": (" or ", " 或 "),
@@ -248,11 +277,40 @@ TEXTS: dict[str, tuple[str, str]] = {
     "model.window": ("window", "窗口"),
     "model.thinks": ("can think", "支持思考"),
     "model.defaults": ("sampling", "采样默认值"),
-    "model.fixed": ("this terminal talks to {name}", "本终端连接的是 {name}"),
-    "model.hint": (
-        "Leave, and go on with: python vllm_deploy.py chat --model {name} --resume {id}",
-        "请退出后运行：python vllm_deploy.py chat --model {name} --resume {id}",
+    "model.fixed": ("{name} is the only model here", "这里只有 {name} 一个模型"),
+    "model.same": ("{name} is in use.", "正在使用 {name}。"),
+    "model.stays": ("{name} stays in use.", "仍使用 {name}。"),
+    "model.changed": ("{name} goes on with the conversation.", "由 {name} 继续对话。"),
+    "model.how": (
+        "/model NAME changes it; the conversation goes on. NAME: a folder, an id on a model hub, or one of these.",
+        "/model 名称 可更换模型，对话继续。名称：文件夹、模型库中的 id，或上面列出的模型。",
     ),
+    "model.loaded": ("loaded", "已载入"),
+    "model.recent": ("used before", "用过"),
+    "model.embedded": ("embedded", "内置"),
+    "model.served": ("on the server", "服务器上"),
+    "tools.none": (
+        'No tools are configured. They stand in {file}, for example:\n[tools.calculator]\npython = "calculator.py"',
+        '没有配置工具。在 {file} 中配置，例如：\n[tools.calculator]\npython = "calculator.py"',
+    ),
+    "tools.starting": ("starting the tools: {names}", "正在启动工具：{names}"),
+    "tools.unknown": ("no tool and no source is named {name!r}", "没有名为 {name!r} 的工具或来源"),
+    "tools.what": ("/tools does not know {value!r}", "/tools 不认识 {value!r}"),
+    "tools.ask": (
+        "You are asked before each call; /tools auto runs them without.",
+        "每次调用前会询问；/tools auto 不再询问。",
+    ),
+    "tools.auto": ("Calls are run without asking; /tools ask asks.", "调用时不询问；/tools ask 恢复询问。"),
+    "tools.allowed": ("Not asked about: {names}", "不再询问：{names}"),
+    "tools.state.on": ("on", "启用"),
+    "tools.state.off": ("off", "停用"),
+    "tools.state.starting": ("starting", "正在启动"),
+    "tools.state.failed": ("failed", "失败"),
+    "tools.word.on": ("switch on: a source, a tool, or all", "启用来源、工具或全部"),
+    "tools.word.off": ("switch off", "停用"),
+    "tools.word.ask": ("ask before each call", "每次调用前询问"),
+    "tools.word.auto": ("run calls without asking", "不询问直接运行"),
+    "tokens.tools": ("tools", "工具"),
     "tokens.system": ("system message", "系统消息"),
     "tokens.turn": ("{n}. {text}", "{n}. {text}"),
     "tokens.files": ("files to be sent", "待发送的文件"),
@@ -332,7 +390,32 @@ TEXTS: dict[str, tuple[str, str]] = {
     "help.set": ("set sampling parameters, or list them", "设置或列出采样参数"),
     "help.reset": ("back to the model's own sampling parameters", "恢复模型默认采样参数"),
     "help.think": ("whether the model thinks first, and how that is shown", "是否先思考，以及如何显示"),
-    "help.model": ("tell about the model", "显示模型信息"),
+    "help.tools": ("the tools that the model may call", "模型可以调用的工具"),
+    "more.tools": (
+        "/tools            list them\n"
+        "/tools off NAME   switch off a source or a tool; all without a name\n"
+        "/tools on NAME    switch it on again\n"
+        "/tools ask        ask before each call: y runs it, n tells the model no, always asks no more for this tool,\n"
+        "                  Ctrl-C stops and gives the prompt back\n"
+        "/tools auto       run calls without asking\n"
+        "They stand in the configuration file: [tools.NAME] with command or url (MCP servers) or python (functions).",
+        "/tools            列出工具\n"
+        "/tools off 名称   停用来源或工具；不写名称则全部停用\n"
+        "/tools on 名称    重新启用\n"
+        "/tools ask        每次调用前询问：y 运行，n 拒绝，always 此工具不再询问，Ctrl-C 停止并返回输入行\n"
+        "/tools auto       不询问直接运行\n"
+        "工具写在配置文件中：[tools.名称] 加 command 或 url（MCP 服务器），或 python（函数）。",
+    ),
+    "help.model": ("tell about the model, or change it", "显示或更换模型"),
+    "more.model": (
+        "/model            the model in use, and others that can be used at once\n"
+        "/model NAME       go on with another one: demo, a folder, an id on a model hub, or a model of the server\n"
+        "The conversation goes on. The engine that is left stays warm for its keep-alive. Ctrl-C gives up while the\n"
+        "new one loads; then, and if it cannot be loaded, the old one stays in use.",
+        "/model            正在使用的模型，以及可以立即使用的其他模型\n"
+        "/model 名称       换用另一个：demo、文件夹、模型库中的 id，或服务器上的模型\n"
+        "对话继续。原来的引擎在保持时间内仍然可用。载入新模型时可按 Ctrl-C 放弃；放弃或载入失败时仍使用原来的模型。",
+    ),
     "help.reload": ("load the model again", "重新载入模型"),
     "help.tokens": ("what the window is used for", "显示窗口的使用情况"),
     "help.context": ("what happens when the window is full", "窗口满时如何处理"),

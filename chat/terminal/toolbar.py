@@ -52,8 +52,9 @@ class Toolbar:
         return self._session.is_loading()
 
     def shown(self) -> None:
-        """The prompt is on the screen: now there is time to open the store."""
+        """The prompt is on the screen: now there is time to open the store, and to start the tools."""
         self._session.opening.begin()
+        self._session.toolbox.begin()
 
     def must_leave(self) -> bool:
         """Tell whether there is something to do that cannot wait for Enter."""
@@ -78,6 +79,8 @@ class Toolbar:
             parts.append(("class:dim", f"T {session.sampling['temperature']:g}"))
         if session.can_think:
             parts.append(("class:dim", texts("bar.think", mode=session.thinking_mode)))
+        if num_tools := len(session.toolbox.tools()):
+            parts.append(("class:dim", texts("bar.tools", n=num_tools)))
         if session.attachments:
             parts.append(("class:dim", texts("bar.attached", n=len(session.attachments))))
         if session.talk.is_private:

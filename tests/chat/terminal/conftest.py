@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,11 +39,12 @@ def talk(store: ConversationStore) -> Talk:
         resume: str | None = None,
         store: ConversationStore = store,
         code: int = 0,
+        **options: Any,
     ) -> str:
         output = io.StringIO()
         settings = settings or Settings(system="")
         typed = io.StringIO("".join(f"{line}\n" for line in lines))
-        assert run(backend, store, settings, resume=resume, input=typed, output=output) == code
+        assert run(backend, store, settings, resume=resume, input=typed, output=output, **options) == code
         return output.getvalue()
 
     return talk

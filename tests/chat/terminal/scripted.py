@@ -15,9 +15,10 @@ from typing import Any
 
 from chat.backend import BackendStatus, Fit, ModelInfo
 from errors import ChatError, PromptTooLongError
-from vllm_wrapper import Delta, Reply, Usage
+from vllm_wrapper import Delta, Reply, ToolCall, Usage
 
 MESSAGE_TOKENS = 4
+TOOL_TOKENS = 10  # of each tool that the model is shown
 REPLY_TOKENS = 16  # kept free for the answer
 
 
@@ -36,7 +37,7 @@ class Gate:
     reached: threading.Event = field(default_factory=threading.Event)
 
 
-Step = str | Think | Gate | ChatError | float
+Step = str | Think | Gate | ToolCall | ChatError | float
 
 
 class ScriptedBackend:
@@ -65,6 +66,7 @@ class ScriptedBackend:
         self.detail = ""
         self.finish_reason: Any = "stop"
         self.num_reloads = 0
+        self.is_closed = False
         self.aborted = threading.Event()
         self._thinks = thinks
         self._began_s = time.monotonic()
@@ -93,22 +95,23 @@ class ScriptedBackend:
         self.info()
         self.requests.append(([dict(message) for message in messages], options))
         script = self.scripts.popleft() if self.scripts else [f"echo: {messages[-1]['content']}"]
-        return ScriptedStream(self, script, self.count(messages))
+        return ScriptedStream(self, script, self.count(messages, options.get("tools")))
 
     def fit(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Fit:
         self.info()
+        tools = options.get("tools")
         room = self.window - min(options.get("max_tokens") or REPLY_TOKENS, self.window // 2)
         starts = [i for i, m in enumerate(messages) if m["role"] == "user"]
         gone: list[int] = []
         for start, end in zip(starts, [*starts[1:], None], strict=True):
             kept = [m for i, m in enumerate(messages) if i not in gone]
-            if self.count(kept) <= room:
+            if self.count(kept, tools) <= room:
                 break
             if end is None:
-                raise PromptTooLongError(self.count(kept), room)
+                raise PromptTooLongError(self.count(kept, tools), room)
             gone += range(start, end)
         kept = [m for i, m in enumerate(messages) if i not in gone]
-        return Fit(self.count(kept), room, tuple(gone), tuple(self.count([m]) for m in kept))
+        return Fit(self.count(kept, tools), room, tuple(gone), tuple(self.count([m]) for m in kept))
 
     def models(self) -> list[str]:
         return [self.name, "other"]
@@ -118,11 +121,12 @@ class ScriptedBackend:
         self.stage, self.error = "ready", None
 
     def close(self) -> None:
-        pass
+        self.is_closed = True
 
     @staticmethod
-    def count(messages: Sequence[Mapping[str, Any]]) -> int:
-        return sum(len(message["content"] or "") + MESSAGE_TOKENS for message in messages)
+    def count(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> int:
+        num_tool_tokens = TOOL_TOKENS * len(tools or ())
+        return num_tool_tokens + sum(len(message["content"] or "") + MESSAGE_TOKENS for message in messages)
 
 
 class ScriptedStream:
@@ -148,6 +152,7 @@ class ScriptedStream:
 
     def __iter__(self) -> Iterator[Delta]:
         text = reasoning = ""
+        calls: list[ToolCall] = []
         for step in self._script:
             if self._aborted.is_set():
                 break
@@ -159,16 +164,19 @@ class ScriptedStream:
                 step.reached.set()
                 while not step.opened.wait(0.005) and not self._aborted.is_set():
                     pass
+            elif isinstance(step, ToolCall):
+                calls.append(step)
+                yield Delta("tool_call", step.arguments, step.name)
             elif isinstance(step, Think):
                 reasoning += step.text
                 yield Delta("reasoning", step.text)
             else:
                 text += step
                 yield Delta("text", step)
-        reason = "abort" if self._aborted.is_set() else self._backend.finish_reason
+        reason = "abort" if self._aborted.is_set() else "tool_calls" if calls else self._backend.finish_reason
         num_output = len(text) + len(reasoning)
         usage = Usage(self._num_prompt_tokens, 0, num_output, 10.0, 10.0 + 20 * num_output)
-        self._reply = Reply(text, reasoning, (), tuple(range(num_output)), reason, usage)
+        self._reply = Reply(text, reasoning, tuple(calls), tuple(range(num_output)), reason, usage)
 
     @property
     def reply(self) -> Reply:

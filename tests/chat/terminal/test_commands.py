@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from chat.config import Settings
 from chat.conversation import Conversation
 from chat.store import ConversationStore
 from chat.terminal.commands import COMMANDS, Invocation, Message, PathLike, find_command, parse
-from errors import CommandError, EngineError, StoreError, UnknownCommandError
+from errors import CommandError, EngineError, ModelNotFoundError, StoreError, UnknownCommandError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend, Think
 
@@ -476,12 +477,51 @@ def test_saving_goes_on_when_the_disk_has_room_again(talk: Talk, store: Conversa
     assert [message.content for message in kept.path()] == ["one", "a", "two", "b", "three", "c"]
 
 
-def test_the_model_is_not_changed_behind_a_conversations_back(talk: Talk) -> None:
-    """ollama wiped the chat when the model was changed. Here the command says how to go on with another model."""
-    backend = ScriptedBackend(["a"], ["b"])
-    shown = talk(backend, "one", "/model other", "two")
-    assert "--model other --resume" in shown
+# -- the model ----------------------------------------------------------------------------------------------------
+
+
+def test_another_model_goes_on_with_the_conversation(talk: Talk) -> None:
+    """ollama wiped the chat when the model was changed."""
+    backend, other = ScriptedBackend(["a"]), ScriptedBackend(["b"], name="other", stage="load")
+    threading.Timer(0.3, lambda: setattr(other, "stage", "ready")).start()
+    shown = talk(backend, "one", "/model other", "two", "/model", open_backend={"other": other}.__getitem__)
+    assert "loading the weights\nother goes on with the conversation." in shown
+    assert said(other) == ["one", "a", "two"]
+    assert re.search(r"^model +other$", shown, re.MULTILINE)
+    assert backend.is_closed
+    assert other.is_closed
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one_in_use(talk: Talk) -> None:
+    backend, broken = ScriptedBackend(["a"], ["b"]), ScriptedBackend()
+    broken.fail(ModelNotFoundError("there is no model nonsense"))
+    shown = talk(backend, "one", "/model nonsense", "two", open_backend=lambda name: broken)
+    assert "error: there is no model nonsense\n" in shown
+    assert "scripted stays in use." in shown
     assert said(backend) == ["one", "a", "two"]
+    assert broken.is_closed
+
+
+def test_a_larger_window_shows_the_model_again_what_was_left_out(talk: Talk) -> None:
+    small, large = ScriptedBackend(*[["a" * 20]] * 6, window=200), ScriptedBackend(window=4000)
+    lines = [f"question {n} ----------" for n in range(6)]
+    talk(small, *lines, "/model large", "and now?", open_backend=lambda name: large)
+    assert "question 0 ----------" not in said(small)
+    assert "question 0 ----------" in said(large)
+
+
+def test_model_lists_what_can_be_used_at_once(talk: Talk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    opened = {name: ScriptedBackend(name=name) for name in ("first", "second")}
+    talk(opened["first"], "one", "/model second", "two", open_backend=opened.__getitem__)
+    shown = talk(ScriptedBackend(), "/model", "/model scripted", open_backend=opened.__getitem__)
+    assert re.search(r"^loaded +other\nused before +second\nused before +first\nembedded +demo$", shown, re.MULTILINE)
+    assert "scripted is in use." in shown
+    assert (tmp_path / "vllm-deploy" / "recent_models.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_others_the_model_cannot_be_changed(talk: Talk) -> None:
+    assert "scripted is the only model here" in talk(ScriptedBackend(), "/model other")
 
 
 # -- files --------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_every_text_that_is_asked_for_is_there_and_none_besides() -> None:
     source = "".join(Path(str(importlib.import_module(name).__file__)).read_text("utf-8") for name in names)
     literal = set(re.findall(r'texts\(\s*"([^"]+)"', source)) | {f"help.{command.name}" for command in COMMANDS}
     assert literal <= set(TEXTS)
-    made_of_parts = ("stage.", "think.", "context.", "stats.", "export.", "set.")
+    made_of_parts = ("stage.", "think.", "context.", "stats.", "export.", "set.", "tools.")
     counted = tuple(f"{unit}." for unit in re.findall(r'count\("([a-z]+)"', source))
     unused = {key for key in TEXTS if f'"{key}"' not in source and not key.startswith(made_of_parts + counted)}
     assert unused <= literal
