@@ -79,6 +79,11 @@ def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
         chosen["kv_cache_memory_bytes"] = cpu_kv_cache_bytes(
             chosen["model"], max_model_len=chosen["max_model_len"], part=chosen["gpu_memory_utilization"]
         )
+    if chosen.get("enable_lora"):
+        # vLLM 0.32 computes answers without adapter, in a batch with others, as if theirs were in the last place: so
+        # one place stays empty, and VLLMWrapper.add_lora fills no more than the others.
+        chosen["max_loras"] = max(chosen.get("max_loras") or 1, chosen.get("max_cpu_loras") or 1) + 1
+        chosen["max_cpu_loras"] = chosen["max_loras"]
     if chosen["max_model_len"] is None:
         chosen["max_model_len"] = -1  # vLLM: as much of the model's window as the cache holds
     return chosen

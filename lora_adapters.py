@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import ModelLoadError
+from errors import EngineError, ModelLoadError, SamplingError
+from load_checks import first_line
 from model_memory import read_tensor_header
 
-__all__ = ["LoraAdapter", "engine_arguments", "read_adapter"]
+__all__ = ["LoadedAdapters", "LoraAdapter", "engine_arguments", "read_adapter"]
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 MAX_IN_ONE_BATCH = 8  # adapters that one step may use, unless engine_args says otherwise; each takes memory
+MIN_KEPT = 8  # adapters that main memory holds; of more, the one that was not used for longest is read anew
 ENGINE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank may be
 DEFAULT_RANK = 16  # vLLM's own
 NAME_PREFIX = "base_model.model."  # peft puts it before the names of the model's own modules
@@ -38,6 +40,82 @@ class LoraAdapter:
     def engine_rank(self) -> int:
         """The smallest ``max_lora_rank`` of vLLM's that holds it."""
         return next(allowed for allowed in ENGINE_RANKS if allowed >= self.rank)
+
+
+class LoadedAdapters:
+    """The adapters that an engine holds.
+
+    Args:
+        call: runs a function with the engine in the engine's thread (:meth:`engine_thread.EngineThread.call`).
+        model_dir: the engine's model.
+    """
+
+    def __init__(self, call: Callable[[Callable[[Any], Any]], Any], model_dir: Path) -> None:
+        self._call = call
+        self._model_dir = model_dir
+        self._requests: dict[str, Any] = {}  # vLLM's LoRARequest of each, by name
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._requests)
+
+    def request(self, name: str | None) -> Any:
+        """Return what an answer with this adapter hands to the engine; None for the model alone.
+
+        Raises:
+            SamplingError: there is no such adapter.
+        """
+        if name is None:
+            return None
+        if name not in self._requests:
+            raise SamplingError(
+                f"there is no LoRA adapter {name!r}; there are: {', '.join(self.names) or 'none'}",
+                hint="Name its folder when you load the model, lora_adapters={name: folder}, or with add_lora().",
+            )
+        return self._requests[name]
+
+    def add(self, name: str, folder: str | os.PathLike[str]) -> None:
+        """Read an adapter and load it.
+
+        Raises:
+            ModelLoadError: it cannot be read, does not fit the model, or the engine has no place for it.
+        """
+        if name in self._requests:
+            raise ModelLoadError(f"there is a LoRA adapter {name} already", hint="Choose another name.")
+        config = self._call(lambda engine: engine.vllm_config.lora_config)
+        if config is None:
+            raise ModelLoadError(
+                "the engine was not made for LoRA adapters",
+                hint="Load the model with lora_adapters={}, or with the adapters themselves.",
+            )
+        adapter = read_adapter(name, folder, self._model_dir)
+        if adapter.rank > config.max_lora_rank:
+            raise ModelLoadError(
+                f"the LoRA adapter {name} has rank {adapter.rank}; the engine takes up to {config.max_lora_rank}",
+                hint=f"Load the model with engine_args={{'max_lora_rank': {adapter.engine_rank}}}.",
+            )
+        self.load(adapter)
+
+    def load(self, adapter: LoraAdapter) -> None:
+        """Load an adapter now: in the middle of a step, a damaged one would end everybody's answer."""
+        from vllm.lora.request import LoRARequest
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            places = self._call(lambda engine: engine.vllm_config.lora_config.max_loras) - 1  # one must stay empty:
+            if len(self._requests) >= places:  # see engine_loading.cpu_arguments
+                raise ModelLoadError(
+                    f"the engine holds {places} LoRA adapters; on CPU it takes no more",
+                    hint=f"Load the model with engine_args={{'max_loras': {2 * places}}}.",
+                )
+        request = LoRARequest(adapter.name, len(self._requests) + 1, str(adapter.folder))
+        try:
+            self._call(lambda engine: engine.add_lora(request))
+        except EngineError:
+            raise
+        except Exception as error:
+            raise ModelLoadError(f"vLLM cannot load the LoRA adapter {adapter.name}: {first_line(error)}") from error
+        self._requests[adapter.name] = request
 
 
 def read_adapter(name: str, folder: str | os.PathLike[str], model_dir: str | os.PathLike[str]) -> LoraAdapter:
@@ -78,13 +156,14 @@ def engine_arguments(adapters: Iterable[LoraAdapter]) -> dict[str, Any]:
     """Return the arguments of ``vllm.LLM`` with which these adapters, and more of their rank, can be used.
 
     >>> engine_arguments([LoraAdapter("pirate", Path("pirate"), 12)])
-    {'enable_lora': True, 'max_lora_rank': 16, 'max_loras': 1}
+    {'enable_lora': True, 'max_lora_rank': 16, 'max_loras': 1, 'max_cpu_loras': 8}
     """
     adapters = list(adapters)
     return {
         "enable_lora": True,
         "max_lora_rank": max((adapter.engine_rank for adapter in adapters), default=DEFAULT_RANK),
         "max_loras": min(max(len(adapters), 1), MAX_IN_ONE_BATCH),
+        "max_cpu_loras": max(len(adapters), MIN_KEPT),
     }
 
 

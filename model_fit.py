@@ -28,7 +28,7 @@ __all__ = [
     "plan",
 ]
 
-DEFAULT_PART = 0.9  # of a GPU's memory, as vLLM's gpu_memory_utilization has it
+DEFAULT_PART = 0.9  # of the memory, as VLLMWrapper's gpu_memory_utilization
 BLOCK_TOKENS = {"gpu": 16, "cpu": 128}  # vLLM hands out the cache in blocks of so many tokens
 # What vLLM takes besides weights and cache: the CUDA context and its graphs, or Python with PyTorch and vLLM imported.
 PROGRAM_BYTES = {"gpu": 3 << 29, "cpu": 3 << 29}  # 1.5 GiB

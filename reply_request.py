@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from errors import SamplingError
+from lora_adapters import LoadedAdapters
 from prompt_utils import FittedPrompt, PromptBuilder
 from reply_parsing import Answer, OutputParser, find_parsers, make_parser_class
 from response_format import ResponseFormat, read_response_format
@@ -42,13 +44,14 @@ class RequestMaker:
     Args:
         prompt_builder: of the engine's model.
         model: the ``vllm.LLM``.
+        adapters: those that the engine holds.
     """
 
-    def __init__(self, prompt_builder: PromptBuilder, model: Any) -> None:
+    def __init__(self, prompt_builder: PromptBuilder, model: Any, adapters: LoadedAdapters) -> None:
         self.prompt_builder = prompt_builder
         self.max_model_len: int = model.model_config.max_model_len
         self.stop_token_ids: list[int] = list(prompt_builder.stop_token_ids)
-        self.lora_requests: dict[str, Any] = {}  # vLLM's LoRARequest of each adapter, by name
+        self._adapters = adapters
         self.sampling_defaults = _sampling_defaults(model)
         self.tokenizer = model.get_tokenizer()
         self._parser_class = make_parser_class(*find_parsers(prompt_builder))
@@ -99,7 +102,7 @@ class RequestMaker:
             parse=parse,
             num_top=-1 if params.logprob_token_ids else max(params.logprobs or 0, params.prompt_logprobs or 0),
         )
-        return ReplyRequest(answer, params, self._lora_request(lora))
+        return ReplyRequest(answer, params, self._adapters.request(lora))
 
     def fit(
         self,
@@ -150,16 +153,6 @@ class RequestMaker:
             outputs=outputs,
         )
 
-    def _lora_request(self, name: str | None) -> Any:
-        if name is None:
-            return None
-        if name not in self.lora_requests:
-            raise SamplingError(
-                f"there is no LoRA adapter {name!r}; there are: {', '.join(self.lora_requests) or 'none'}",
-                hint="Name its folder when you load the model, lora_adapters={name: folder}, or with add_lora().",
-            )
-        return self.lora_requests[name]
-
     def _warn_of_dropped(self, messages: Sequence[Message], dropped: Sequence[int]) -> int:
         """Say how many turns are left out, if any; return the number."""
         num_turns: int = sum(messages[index]["role"] == "user" for index in dropped)
@@ -167,9 +160,17 @@ class RequestMaker:
             warnings.warn(
                 f"the window of {self.max_model_len} tokens is full; turns left out: the oldest {num_turns}",
                 ContextWindowWarning,
-                stacklevel=5,
+                stacklevel=_callers_level(),
             )
         return num_turns
+
+
+def _callers_level() -> int:
+    """Return how far up the stack the first caller stands that is none of ours, for ``warnings.warn``."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__") in ("reply_request", "vllm_wrapper"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def tool_schemas(tools: Tools | None) -> list[Mapping[str, Any]]:

@@ -25,9 +25,9 @@ from typing import Any
 
 from engine_loading import load_engine, release_engine
 from engine_thread import EngineThread
-from errors import ChatError, EngineError, InvalidMessageError, ModelLoadError, PromptError, SamplingError
-from load_checks import check_loadable, first_line
-from lora_adapters import LoraAdapter, engine_arguments, read_adapter
+from errors import ChatError, EngineError, InvalidMessageError, PromptError, SamplingError
+from load_checks import check_loadable
+from lora_adapters import LoadedAdapters, engine_arguments, read_adapter
 from model_hub import is_demo, resolve_model
 from prompt_utils import FittedPrompt, PromptBuilder
 from reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage
@@ -126,10 +126,15 @@ class VLLMWrapper:
         if engine is None:
             check_loadable(arguments)
         self._thread = EngineThread((lambda: engine) if engine is not None else lambda: self._load(arguments))
-        self._requests = RequestMaker(self.prompt_builder, self.model)
+        self._adapters = LoadedAdapters(self._thread.call, self.model_dir)
+        try:
+            for adapter in adapters:
+                self._adapters.load(adapter)
+        except ChatError:
+            self.close()
+            raise
+        self._requests = RequestMaker(self.prompt_builder, self.model, self._adapters)
         self.max_model_len: int = self._requests.max_model_len
-        for adapter in adapters:
-            self._register(adapter)
 
     # -- asking -------------------------------------------------------------------------------------------------
 
@@ -425,7 +430,7 @@ class VLLMWrapper:
     @property
     def loras(self) -> list[str]:
         """Names of the LoRA adapters that an answer may ask for."""
-        return list(self._requests.lora_requests)
+        return self._adapters.names
 
     # -- changing it --------------------------------------------------------------------------------------------
 
@@ -441,21 +446,7 @@ class VLLMWrapper:
             llm.add_lora("pirate", "adapters/pirate")
             reply, history = llm.chat("Hello!", lora="pirate")
         """
-        if name in self.loras:
-            raise ModelLoadError(f"there is a LoRA adapter {name} already", hint="Choose another name.")
-        config = self.model.llm_engine.vllm_config.lora_config
-        if config is None:
-            raise ModelLoadError(
-                "the engine was not made for LoRA adapters",
-                hint="Load the model with lora_adapters={}, or with the adapters themselves.",
-            )
-        adapter = read_adapter(name, folder, self.model_dir)
-        if adapter.rank > config.max_lora_rank:
-            raise ModelLoadError(
-                f"the LoRA adapter {name} has rank {adapter.rank}; the engine takes up to {config.max_lora_rank}",
-                hint=f"Load the model with engine_args={{'max_lora_rank': {adapter.engine_rank}}}.",
-            )
-        self._register(adapter)
+        self._adapters.add(name, folder)
 
     def sleep(self, level: int = 1) -> None:
         """Free the GPU's memory for other programs, until :meth:`wake_up`.
@@ -503,20 +494,6 @@ class VLLMWrapper:
         """Build the engine (in the engine's thread) and return the part that is stepped."""
         self.model = load_engine(arguments)
         return self.model.llm_engine
-
-    def _register(self, adapter: LoraAdapter) -> None:
-        """Load an adapter into the engine now: in the middle of a step, a damaged one would end everybody's answer."""
-        from vllm.lora.request import LoRARequest
-
-        known = self._requests.lora_requests
-        request = LoRARequest(adapter.name, len(known) + 1, str(adapter.folder))
-        try:
-            self._thread.call(lambda engine: engine.add_lora(request))
-        except EngineError:
-            raise
-        except Exception as error:
-            raise ModelLoadError(f"vLLM cannot load the LoRA adapter {adapter.name}: {first_line(error)}") from error
-        known[adapter.name] = request
 
 
 vLLMWrapper = VLLMWrapper  # the name that existing scripts import
