@@ -483,7 +483,9 @@ class Repl:
         )
         if turns:
             self.show_turn(turns[-1])
-            if turns[-1].answer is None:
+            if talk.open_calls():
+                self.display.dim(self.texts("resumed.calls"))
+            elif turns[-1].answer is None:
                 self.display.dim(self.texts("resumed.unanswered"))
 
     def show_turn(self, turn: Turn) -> None:

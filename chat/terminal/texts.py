@@ -59,6 +59,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The last message has no answer yet: /retry asks again.",
         "最后一条消息还没有回答：/retry 再问一次。",
     ),
+    "resumed.calls": (
+        "The last calls were not run: /continue goes on with them, /retry asks again.",
+        "最后的工具调用没有运行：/continue 继续，/retry 重问。",
+    ),
     "history.trouble": (
         "What you type is kept for this session only: {reason}",
         "您输入的内容只在本次会话中保留：{reason}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ from chat.store import ConversationStore
 from chat.terminal.repl import run
 from errors import EngineError, ModelLoadError
 from tests.chat.terminal.scripted import Gate, ScriptedBackend, Step, Think
+from vllm_wrapper import ToolCall
 
 CODE = "Look:\n\n```python\nprint('hi')\n```\n\nDone."
 
@@ -68,14 +70,46 @@ def loading(folder: Path) -> ScriptedBackend:
     return backend
 
 
+TOOLS = """
+import time
+from pathlib import Path
+
+def calculator(expression: str) -> str:
+    "Evaluate an arithmetic expression."
+    left, right = expression.split("*")
+    return str(int(left) * int(right))
+
+def wait(touch: str) -> str:
+    "Wait for long."
+    Path(touch).touch()
+    time.sleep(60)
+    return "awake"
+"""
+CALL = ToolCall("call-1", "calculator", '{"expression": "12 * 12"}')
+
+
+def tools(folder: Path) -> ScriptedBackend:
+    """Two questions that want the calculator, and one that does not."""
+    return ScriptedBackend([CALL], ["It is 144."], [CALL], ["Again 144."], ["Bye."])
+
+
+def waiting(folder: Path) -> ScriptedBackend:
+    """A tool that takes long."""
+    call = ToolCall("call-1", "wait", json.dumps({"touch": str(folder / "running")}))
+    return ScriptedBackend(["Let me see. ", 0.5, call], ["I went on."])
+
+
 SCENARIOS: dict[str, Callable[[Path], ScriptedBackend]] = {
-    scenario.__name__: scenario for scenario in (echo, long, prefill, partial, thinking, markdown, dying, loading)
+    scenario.__name__: scenario
+    for scenario in (echo, long, prefill, partial, thinking, markdown, dying, loading, tools, waiting)
 }
 
 
 def main(scenario: str, folder: Path, *, plain: bool = False) -> int:
     """Run the terminal until it ends; return its exit code."""
-    settings = Settings(system="", plain=plain)
+    (folder / "tools.py").write_text(TOOLS, "utf-8")
+    own_tools = {"own": {"python": str(folder / "tools.py")}} if scenario in ("tools", "waiting") else {}
+    settings = Settings(system="", plain=plain, tools=own_tools)
     return run(SCENARIOS[scenario](folder), lambda: ConversationStore(folder / "conversations.sqlite"), settings)
 
 
