@@ -1,60 +1,235 @@
-"""A model and options -> vLLM's OpenAI-compatible server, as this process."""
+"""Settings -> vLLM's OpenAI-compatible server, as a process below this one."""
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
+import shlex
+import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from chat.server.plugin import TOKENIZER_MODE
-from engine_loading import cpu_kv_cache_bytes
-from model_hub import is_demo, resolve_model
+from chat.api_keys import default_key_file, is_loopback, make_key_file, read_key_file
+from chat.engine_host import log_dir
+from chat.server.failures import explain_end
+from chat.server.guard_settings import GUARD_VARIABLE
+from chat.server.plugin import PLUGINS, TOKENIZER_MODE
+from chat.server.self_check import Probe, check_server
+from chat.server.served_settings import SERVED_VARIABLE, STORE_VARIABLE
+from chat.server.settings import ServeSettings
+from chat.server.supervisor import ServerProcess, supervise
+from engine_loading import SMALL_MODEL_BYTES, cpu_kv_cache_bytes
+from errors import ServerError
+from load_checks import check_loadable
+from model_fit import find_machine
+from model_hub import resolve_model
+from model_memory import read_memory_needs, weights_bytes
 from prompt_utils import PromptBuilder
 from reply_parsing import find_parsers
 
 __all__ = ["serve", "server_arguments"]
 
+DEFAULT_MODEL = "demo"
+GUARD = "chat.server.guard.Guard"
+# vLLM loads plugins of these groups by itself, unless VLLM_PLUGINS names some: then only those.
+PLUGIN_GROUPS = ("general_plugins", "platform_plugins", "io_processor_plugins", "stat_logger_plugins")
 
-def serve(model: str, *, host: str, port: int, vllm_arguments: Sequence[str] = ()) -> NoReturn:
-    """Replace this process by vLLM's server.
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What is served. ``builder`` is None for a model that does not chat."""
+
+    folder: Path
+    names: tuple[str, ...]
+    builder: PromptBuilder | None
+
+
+def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int:
+    """Run vLLM's server until it is told to end.
 
     Args:
-        model: what :func:`model_hub.resolve_model` takes; it is served under this name.
-        host, port: the address to listen on.
-        vllm_arguments: further options of vLLM's server; they hold against ours.
+        vllm_arguments: options of vLLM's server from the command line; they hold against all others.
+    Returns:
+        The exit code: 0 or 130 if it was told to end.
+    Raises:
+        ChatError: it cannot be started, or has ended by itself.
     """
-    folder = resolve_model(model)
-    arguments = ["--served-model-name", model, "--host", host, "--port", str(port)]
-    arguments += server_arguments(folder, [argument for argument in vllm_arguments if argument != "--"])
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if is_demo(folder):  # its matrices are too small to be split over several threads
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(f"http://{host}:{port}/v1 (model {model}; Ctrl-C ends it)", file=sys.stderr, flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments])  # noqa: S606
+    chosen = [*settings.options_for_vllm(), *vllm_arguments]
+    _check_installed()
+    _check_address(settings.host, settings.port)
+    key_file, is_new = _find_keys(settings)
+    model = _find_model(settings, chosen)
+    log_file = None if settings.verbose else log_dir() / f"server-{settings.port}.log"
+    arguments = server_arguments(settings, model.folder, model.names, model.builder, chosen)
+    print(f"starting {model.names[0]}; {_describe_parsers(model, arguments)}", flush=True)
+    if log_file is not None:
+        print(f"  log      {log_file}", flush=True)
+    server = ServerProcess(["serve", *arguments], _environment(settings, model.folder, key_file), log_file)
+    key = "" if settings.allow_unauthenticated else next(iter(read_key_file(key_file)))
+    url = _own_url(settings, chosen)
+    probe = Probe(url, key)
+
+    def when_ready() -> None:
+        if "--headless" not in chosen:
+            check_server(probe, model.names[0], model.builder, guarded=not settings.allow_unauthenticated)
+        for line in _announce(settings, url, model, key_file, is_new):
+            print(line, flush=True)
+
+    code = supervise(
+        server, is_healthy=probe.is_healthy, when_ready=when_ready, shutdown_timeout_s=settings.shutdown_timeout
+    )
+    if code is None:
+        facts = {"model": model.names[0], "dtype": "auto", "quantization": "", "tensor_parallel_size": ""}
+        raise explain_end(tuple(server.last_lines), server.poll(), facts, log_file)
+    return code
 
 
-def server_arguments(folder: Path, chosen: Sequence[str] = ()) -> list[str]:
+# -- before the start --------------------------------------------------------------------------------------------------
+
+
+def _check_installed() -> None:
+    found = {point.name for group in ("general", "endpoint") for point in _entry_points(f"{group}_plugins")}
+    if missing := set(PLUGINS) - found:
+        raise ServerError(
+            f"vLLM cannot find the plugins of this program: {', '.join(sorted(missing))}",
+            hint="Install it into the same environment: make install, or pip install --no-deps -e .",
+        )
+
+
+def _entry_points(group: str) -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=f"vllm.{group}")
+
+
+def _check_address(host: str, port: int) -> None:
+    """Find out at once, and not after the engine has been loaded, whether the address can be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as vLLM does: a port just left is free
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                hint = "Choose another one with --port, or end that program."
+                raise ServerError(f"port {port} is taken by another program", hint=hint) from error
+            hint = "Use 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them."
+            raise ServerError(f"{host}:{port} cannot be listened on: {error.strerror or error}", hint=hint) from error
+
+
+def _find_keys(settings: ServeSettings) -> tuple[Path, bool]:
+    """Return the file of the keys, and whether it was made just now."""
+    file = Path(settings.api_key_file).expanduser() if settings.api_key_file else default_key_file()
+    if settings.allow_unauthenticated:
+        return file, False
+    is_new = not settings.api_key_file and make_key_file(file)
+    read_key_file(file)
+    status = file.stat()
+    if status.st_uid == os.getuid() and status.st_mode & 0o077:
+        print(f"warning: others can read the keys; run: chmod 600 {shlex.quote(str(file))}", file=sys.stderr)
+    return file, is_new
+
+
+def _find_model(settings: ServeSettings, chosen: Sequence[str]) -> _Model:
+    name = settings.model or DEFAULT_MODEL
+    if settings.model_root:
+        folders = [Path(settings.model_root) / part for part in (settings.model, *settings.served_model_name) if part]
+        name = next((str(folder) for folder in folders if folder.is_dir()), name)
+    folder = resolve_model(name)
+    check_loadable({"model": str(folder), "dtype": _value(chosen, "--dtype") or "auto"})
+    names = settings.served_model_name or (settings.model or name,)
+    return _Model(folder, names, None if _is_pooling(folder, chosen) else PromptBuilder.from_pretrained(folder))
+
+
+def _is_pooling(folder: Path, chosen: Sequence[str]) -> bool:
+    """Tell whether the model embeds or ranks instead of chatting."""
+    if _value(chosen, "--runner") == "pooling" or _value(chosen, "--convert") in ("embed", "classify"):
+        return True
+    return (folder / "modules.json").exists()  # as sentence-transformers writes it
+
+
+# -- what vLLM is told -------------------------------------------------------------------------------------------------
+
+
+def server_arguments(
+    settings: ServeSettings, folder: Path, names: Sequence[str], builder: PromptBuilder | None, chosen: Sequence[str]
+) -> list[str]:
     """Return the options for vLLM's server: the chosen ones, and ours where nothing was chosen.
 
     Prompts are built by :class:`prompt_utils.PromptBuilder`; the parsers of tool calls and thinking are those that
-    the model's template asks for; on CPU the key/value cache takes a modest part of the memory.
+    the model's template asks for; on CPU the key/value cache takes a modest part of the memory. The guard comes last:
+    the last middleware is the one in front.
     """
-    tool_parser, reasoning_parser = find_parsers(PromptBuilder.from_pretrained(folder))
-    ours = {"--model": str(folder), "--tokenizer-mode": TOKENIZER_MODE}
-    if tool_parser:
-        ours |= {"--enable-auto-tool-choice": "", "--tool-call-parser": tool_parser}
-    if reasoning_parser:
-        ours["--reasoning-parser"] = reasoning_parser
-    if _is_cpu_build() and "--gpu-memory-utilization" not in chosen:
-        ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
-    if is_demo(folder):
+    ours = {"--host": settings.host, "--port": str(settings.port), "--shutdown-timeout": str(settings.shutdown_timeout)}
+    ours |= {"--disable-uvicorn-access-log": "", "--enable-prompt-tokens-details": ""}
+    if builder is not None:
+        ours["--tokenizer-mode"] = TOKENIZER_MODE
+        tool_parser, reasoning_parser = find_parsers(builder)
+        if tool_parser:
+            ours |= {"--enable-auto-tool-choice": "", "--tool-call-parser": tool_parser}
+        if reasoning_parser:
+            ours["--reasoning-parser"] = reasoning_parser
+    if _is_cpu_build():
+        if "--gpu-memory-utilization" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
+            ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
+    elif num_gpus := _tensor_parallel_size(settings, folder, chosen):
+        ours["--tensor-parallel-size"] = str(num_gpus)
+    if weights_bytes(folder) < SMALL_MODEL_BYTES:
         ours["--enforce-eager"] = ""  # compiling would take longer than all of its answers
-    named = {argument.split("=")[0] for argument in chosen}
+    named = {word.split("=")[0].replace("_", "-") for word in chosen}
     pairs = ((name, value) for name, value in ours.items() if name not in named)
-    return [word for pair in pairs for word in pair if word] + list(chosen)
+    return [
+        str(folder),
+        *(word for pair in pairs for word in pair if word),
+        *("--served-model-name", *names),
+        *chosen,
+        *("--middleware", GUARD),
+    ]
+
+
+def _tensor_parallel_size(settings: ServeSettings, folder: Path, chosen: Sequence[str]) -> int | None:
+    """Return how many GPUs share the model: as told, else as many of the visible ones as divide its heads."""
+    if settings.tensor_parallel_size is not None:
+        return settings.tensor_parallel_size
+    parallel = (
+        "--data-parallel-size",
+        "-dp",
+        "-tp",
+        "--pipeline-parallel-size",
+        "-pp",
+        "--distributed-executor-backend",
+    )
+    if any(word.split("=")[0] in parallel for word in chosen):
+        return None
+    machine = find_machine()
+    num_gpus = machine.num_devices if machine.kind == "gpu" else 1
+    num_heads = read_memory_needs(folder).num_attention_heads
+    return max((size for size in range(1, num_gpus + 1) if num_heads and num_heads % size == 0), default=None)
+
+
+def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[str, str]:
+    environment = dict(os.environ)
+    if environment.pop("VLLM_API_KEY", None):
+        print("warning: VLLM_API_KEY is not used here: keys stand in a file", file=sys.stderr)
+    environment.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
+        environment.setdefault("OMP_NUM_THREADS", "1")
+    environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
+    environment[GUARD_VARIABLE] = settings.guard(key_file).to_json()
+    environment[SERVED_VARIABLE] = settings.conversations.to_json()
+    store = settings.store or (str(Path(settings.data_dir) / "conversations.sqlite") if settings.data_dir else "")
+    environment[STORE_VARIABLE] = store
+    return environment
+
+
+def _plugins(named: str | None) -> list[str]:
+    """Return the names of the plugins that vLLM loads: ours, and those it would load without us."""
+    if named is None:
+        others = [point.name for group in PLUGIN_GROUPS for point in _entry_points(group)]
+    else:
+        others = [name.strip() for name in named.split(",") if name.strip()]
+    return list(dict.fromkeys([*PLUGINS, *others]))
 
 
 def _is_cpu_build() -> bool:
@@ -64,3 +239,66 @@ def _is_cpu_build() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _value(chosen: Sequence[str], option: str) -> str:
+    """Return what an option of vLLM's server is set to; the last one holds.
+
+    >>> _value(["--dtype", "half", "--dtype=float32"], "--dtype")
+    'float32'
+    """
+    found = ""
+    for word, behind in zip(chosen, [*chosen[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == option:
+            found = value if equals else behind
+    return found
+
+
+# -- what people are told ----------------------------------------------------------------------------------------------
+
+
+def _describe_parsers(model: _Model, arguments: Sequence[str]) -> str:
+    if model.builder is None:
+        return "it embeds or ranks"
+    tools, thinking = _value(arguments, "--tool-call-parser"), _value(arguments, "--reasoning-parser")
+    if not tools and not thinking:
+        return "its template is of no family known here: tool calls and thinking stay in the text"
+    return f"tool calls: {tools or 'none'}, thinking: {thinking or 'none'}"
+
+
+def _own_url(settings: ServeSettings, chosen: Sequence[str]) -> str:
+    """Return where this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+    scheme = "https" if _value(chosen, "--ssl-certfile") else "http"
+    return (
+        f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}{_value(chosen, '--root-path').rstrip('/')}"
+    )
+
+
+def _announce(settings: ServeSettings, url: str, model: _Model, key_file: Path, is_new: bool) -> list[str]:
+    lines = [f"ready: {', '.join(model.names)}", f"  API      {url}/v1", f"  docs     {url}/docs"]
+    if not is_loopback(settings.host):
+        lines.append(f"  listens  on {settings.host}:{settings.port}, which other machines may reach")
+    if settings.allow_unauthenticated:
+        lines.append("  keys     none: whoever reaches this address may use it")
+    else:
+        owners = ", ".join(sorted(set(read_key_file(key_file).values())))
+        lines.append(f"  keys     {key_file} ({'made now; ' if is_new else ''}of: {owners})")
+    return [*lines, "Try it:", f"  {_curl(settings, url, model, key_file)}"]
+
+
+def _curl(settings: ServeSettings, url: str, model: _Model, key_file: Path) -> str:
+    """Return a command that works as it stands; the key goes from the file to curl without being seen in a list of
+    processes."""
+    import json
+
+    path, body = "/v1/embeddings", {"model": model.names[0], "input": "Hello!"}
+    if model.builder is not None:
+        messages = [{"role": "user", "content": "Hello!"}]
+        path, body = "/v1/chat/completions", {"model": model.names[0], "messages": messages}  # type: ignore[dict-item]
+    request = f"{url}{path} -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
+    if settings.allow_unauthenticated:
+        return f"curl -s {request}"
+    first_key = r"/^[^#]/{s/^\([^:]*: *\)\{0,1\}/Authorization: Bearer /p;q;}"
+    return f"sed -n {shlex.quote(first_key)} {shlex.quote(str(key_file))} | curl -s -H @- {request}"

@@ -6,9 +6,12 @@ prompts by :class:`prompt_utils.PromptBuilder`. Nothing changes for those who do
 
 from __future__ import annotations
 
-__all__ = ["TOKENIZER_MODE", "register"]
+__all__ = ["PLUGINS", "TOKENIZER_MODE", "register"]
 
 TOKENIZER_MODE = "chatml"
+# The entry points of this package, as VLLM_PLUGINS has to name them: the renderer, the routes, and what every process
+# that serves HTTP gets.
+PLUGINS = (TOKENIZER_MODE, "conversations", "api_process")
 
 
 def register() -> None:

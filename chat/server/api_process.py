@@ -1,0 +1,94 @@
+"""What each of vLLM's processes that serve HTTP gets: a log of who asked for what, and limits on request headers.
+
+vLLM's server uses uvicorn's protocol on httptools, which reads a head of any length for any time, from anybody. The
+limits here come before the guard, which sees a request only when its head is complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from typing import Any
+
+import uvicorn.config
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["ApiProcess", "LimitedProtocol"]
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_HEAD_S = 10.0
+
+
+class ApiProcess:
+    """The plugin, through the entry point group ``vllm.endpoint_plugins``; it has no routes."""
+
+    name = "api_process"
+    required_tasks = None
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Prepare this process; called by vLLM before uvicorn is set up."""
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:LimitedProtocol"
+        logger = logging.getLogger("chat")
+        if not logger.handlers:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            logger.addHandler(handler)
+            logger.setLevel(logging.INFO)
+            logger.propagate = False
+
+    async def init_state(self, engine_client: Any, state: Any, args: argparse.Namespace) -> None:
+        """Nothing is kept."""
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """uvicorn's own protocol, with limits on how long a request's head may be and may take."""
+
+    _in_head = True
+    _num_head_bytes = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._num_head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._num_head_bytes > MAX_HEAD_BYTES:
+            self._give_up("The head of the request is too long.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._deadline is None:
+            self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+        self._num_head_bytes = 0
+
+    def _await_head(self) -> None:
+        self._deadline = self.loop.call_later(MAX_HEAD_S, self._give_up, "The head of the request took too long.")
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self, said: str) -> None:
+        self._stop_waiting()
+        if not self.transport.is_closing():
+            self.send_400_response(said)
