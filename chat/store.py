@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ class ConversationStore:
         served: sessions and responses; for servers.
     """
 
+    is_remote = False
+
     def __init__(self, where: str | Path | None = None) -> None:
         self._use(Database(where if where is not None else default_path()))
 
@@ -80,6 +83,11 @@ class ConversationStore:
         self.served = ServedThings(database)
 
     @property
+    def database(self) -> Database:
+        """What is behind it; for upkeep."""
+        return self._database
+
+    @property
     def file(self) -> Path | None:
         """The file, if it is one."""
         return self._database.file
@@ -88,6 +96,14 @@ class ConversationStore:
     def name(self) -> str:
         """What to call the store: its file, its URL without the password, or ``memory``."""
         return self._database.name
+
+    def check_writable(self) -> None:
+        """Write something and take it back.
+
+        Raises:
+            StoreError: that cannot be done: the disk is full, the file or the account may only read.
+        """
+        self._database.check_writable()
 
     def close(self) -> None:
         """Let go of the database. Questions that were left unanswered on purpose do not count as cut off."""
@@ -136,6 +152,26 @@ class ConversationStore:
             raise ConversationNotFoundError(f"there is no conversation {conversation_id}")
         conversation.kept = kept_by(self, conversation)
         return conversation
+
+    def load_head(self, conversation_id: str, *, owner: str = LOCAL_OWNER) -> Conversation:
+        """Return a conversation without its messages: to look at, not to save.
+
+        Raises:
+            ConversationNotFoundError: there is none.
+        """
+        with self._database.read() as connection:
+            row = self._find(connection, conversation_id, owner)
+        return replace(to_conversation(row, []), tip_id=None, redo_ids=[], pinned_ids=set(), window_start_id=None)
+
+    def summaries(self, ids: Sequence[str], *, owner: str = LOCAL_OWNER) -> list[Summary]:
+        """Return the lines of these conversations, in this order; those that are not there are left out."""
+        with self._database.read() as connection:
+            found: dict[str, Summary] = {}
+            for start in range(0, len(ids), MAX_VARIABLES):
+                part = conversations.c.id.in_(ids[start : start + MAX_VARIABLES])
+                lines = self._summaries(connection, (conversations.c.owner == owner, part), MAX_VARIABLES)
+                found |= {line.id: line for line in lines}
+        return [found[conversation_id] for conversation_id in ids if conversation_id in found]
 
     def recent(
         self, *, owner: str = LOCAL_OWNER, limit: int = 50, after: str | None = None, with_empty: bool = False
@@ -214,6 +250,27 @@ class ConversationStore:
             remove_from_index(connection, sa.select(messages.c.position).where(messages.c.conversation_id == row.id))
             connection.execute(conversations.delete().where(conversations.c.id == row.id))  # the rest goes with it
         return str(row.title)
+
+    def delete_older_than(self, before_utc: float, *, owner: str | None = None, but_owners: Sequence[str] = ()) -> int:
+        """Delete for ever the conversations in which nothing was said since; return how many.
+
+        Args:
+            before_utc: seconds since 1970.
+            owner: whose; everybody's if left out.
+            but_owners: whose stay.
+        """
+        old = conversations.c.updated_at_utc < before_utc
+        old &= conversations.c.owner.not_in(but_owners) if owner is None else conversations.c.owner == owner
+        num_deleted = 0
+        while True:  # a part at a time, so that nobody waits long for the write lock
+            with self._database.write() as connection:
+                ids = connection.execute(sa.select(conversations.c.id).where(old).limit(MAX_VARIABLES)).scalars().all()
+                if not ids:
+                    return num_deleted
+                of_them = messages.c.conversation_id.in_(ids)
+                remove_from_index(connection, sa.select(messages.c.position).where(of_them))
+                connection.execute(conversations.delete().where(conversations.c.id.in_(ids), old))
+            num_deleted += len(ids)
 
     def insert(self, conversation: Conversation) -> Conversation:
         """Keep a whole conversation that was made elsewhere, under new ids; return it as it is kept."""

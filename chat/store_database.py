@@ -78,6 +78,17 @@ class Database:
         with self._translated(), self._lock, self._engine.connect() as connection:
             yield connection.execution_options(reads_only=True)
 
+    @contextlib.contextmanager
+    def outside_transaction(self) -> Iterator[sa.Connection]:
+        """Run a block whose statements take effect one by one, such as VACUUM."""
+        with self._translated(), self._lock, self._engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def check_writable(self) -> None:
+        """Write something and take it back; a :class:`StoreError` if that cannot be done."""
+        with self.write() as connection:
+            connection.execute(store_version.update().values(version=store_version.c.version))
+
     def _make_engine(self, url: sa.URL, options: dict[str, Any]) -> sa.Engine:
         try:
             engine = sa.create_engine(url, **options)
@@ -215,7 +226,10 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     """Take the write lock at once: a transaction that reads first and writes later can fail where waiting would do."""
-    reads_only = connection.get_execution_options().get("reads_only")
+    options = connection.get_execution_options()
+    if options.get("isolation_level") == "AUTOCOMMIT":
+        return
+    reads_only = options.get("reads_only")
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 

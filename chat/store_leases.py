@@ -89,10 +89,10 @@ class TurnLeases:
         with self._database.write() as connection:
             connection.execute(turn_leases.delete().where(self._is(lease)))
 
-    def renew(self) -> None:
-        """Say that the holder of the leases that were taken here is alive."""
+    def renew(self, turn_ids: Collection[str]) -> None:
+        """Say that these turns, whose leases were taken here, go on."""
+        mine = sa.and_(turn_leases.c.writer == self._writer.name, turn_leases.c.turn_id.in_(turn_ids))
         with self._database.write() as connection:
-            mine = turn_leases.c.writer == self._writer.name
             connection.execute(turn_leases.update().where(mine).values(seen_at_utc=time.time()))
 
     def running(self) -> set[str]:

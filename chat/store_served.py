@@ -35,7 +35,6 @@ class KeptResponse:
     conversation_id: str
     message_id: str
     body: Mapping[str, Any]
-    created_at_utc: float = 0.0
 
 
 class ServedThings:
@@ -78,13 +77,13 @@ class ServedThings:
 
     # -- responses ----------------------------------------------------------------------------------------------
 
-    def keep_response(self, response: KeptResponse, *, owner: str) -> None:
-        """Keep a response, or what has become of it."""
-        values = {"body": dict(response.body), "message_id": response.message_id}
-        there = sa.and_(responses.c.id == response.id, responses.c.owner == owner)
+    def add_response(self, response: KeptResponse, *, owner: str) -> None:
+        """Keep a new response.
+
+        Raises:
+            ConversationNotFoundError: the owner has no such conversation.
+        """
         with self._database.write() as connection:
-            if connection.execute(responses.update().where(there).values(**values)).rowcount:
-                return
             if connection.execute(_conversation(response.conversation_id, owner)).first() is None:
                 raise ConversationNotFoundError(f"there is no conversation {response.conversation_id} any more")
             connection.execute(
@@ -92,10 +91,17 @@ class ServedThings:
                     id=response.id,
                     owner=owner,
                     conversation_id=response.conversation_id,
-                    created_at_utc=response.created_at_utc or time.time(),
-                    **values,
+                    message_id=response.message_id,
+                    body=dict(response.body),
+                    created_at_utc=time.time(),
                 )
             )
+
+    def update_response(self, response_id: str, body: Mapping[str, Any], *, owner: str) -> None:
+        """Keep what has become of a response; one that was deleted meanwhile stays deleted."""
+        there = sa.and_(responses.c.id == response_id, responses.c.owner == owner)
+        with self._database.write() as connection:
+            connection.execute(responses.update().where(there).values(body=dict(body)))
 
     def find_response(self, response_id: str, *, owner: str) -> KeptResponse:
         """Return a response.
@@ -108,7 +114,7 @@ class ServedThings:
             row = connection.execute(query).first()
         if row is None:
             raise ResponseNotFoundError(response_id)
-        return KeptResponse(row.id, row.conversation_id, row.message_id, row.body, row.created_at_utc)
+        return KeptResponse(row.id, row.conversation_id, row.message_id, row.body)
 
     def delete_response(self, response_id: str, *, owner: str) -> tuple[str, int]:
         """Delete a response; return its conversation's id, and how many responses are left of that one.

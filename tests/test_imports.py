@@ -30,13 +30,24 @@ FLOORS = [
     {"chat.store_database", "chat.transfer"},
     {"chat.store_leases", "chat.store_served"},
     {"chat.store", "chat.config", "chat.outbox"},
+    {"chat.store_upkeep"},
     {"chat.backend", "chat.client", "chat.remote_store"},
     {"chat.answer", "chat.attachments", "chat.figures", "chat.sampling_ranges", "chat.texts", "chat.window"},
     {"chat.talk"},
     {"chat.asking"},
     {"chat.server_backend"},
     {"chat.options"},
-    {"chat.ask", "chat.batch", "chat.doctor", "chat.manage", "chat.terminal", "chat.server", "chat.stack", "chat.web"}
+    {
+        "chat.ask",
+        "chat.batch",
+        "chat.doctor",
+        "chat.manage",
+        "chat.terminal",
+        "chat.server",
+        "chat.stack",
+        "chat.upkeep",
+        "chat.web",
+    }
     | {"chat.download", "chat.models"},
     {"vllm_deploy"},
 ]

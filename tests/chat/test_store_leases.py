@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -37,10 +39,8 @@ def test_of_many_at_once_one_gets_the_lease(where):
     taken: list[str] = []
 
     def take(store):
-        try:
+        with contextlib.suppress(ConversationBusyError):
             taken.append(store.leases.take(conversation.id, make_id(), owner="local").turn_id)
-        except ConversationBusyError:
-            pass
 
     threads = [threading.Thread(target=take, args=(stores[i % 3],)) for i in range(9)]
     for thread in threads:
@@ -72,6 +72,21 @@ def test_a_holder_that_fell_silent_loses_its_lease(where, monkeypatch):
     silent.leases.release(store_leases.Lease(conversation.id, "turn"))  # no longer its own
     assert other.leases.running() == {lease.turn_id}
     silent.close()
+    other.close()
+
+
+def test_a_renewed_lease_is_held_on(where, monkeypatch):
+    holder, other = ConversationStore(where), ConversationStore(where)
+    conversation = holder.create()
+    holder.leases.take(conversation.id, "turn", owner="local")
+    monkeypatch.setattr(store_leases, "LEASE_S", 0.5)
+    time.sleep(0.6)
+    holder.leases.renew(["turn"])
+    assert other.leases.are_held(["turn"]) == {"turn"}
+    time.sleep(0.6)
+    holder.leases.renew(["another"])
+    assert other.leases.are_held(["turn"]) == set()
+    holder.close()
     other.close()
 
 

@@ -42,16 +42,18 @@ def test_sessions_expire_and_go_with_their_conversation(store):
 
 def test_a_response_is_kept_found_and_deleted_by_its_owner(store):
     conversation = store.create(owner="ann")
-    first = KeptResponse("a" * 24, conversation.id, "m1", {"status": "in_progress"}, 1.0)
-    store.served.keep_response(first, owner="ann")
-    store.served.keep_response(KeptResponse("a" * 24, conversation.id, "m2", {"text": "你好"}), owner="ann")
+    response = KeptResponse("a" * 24, conversation.id, "m1", {"status": "in_progress"})
+    store.served.add_response(response, owner="ann")
+    store.served.update_response("a" * 24, {"text": "你好"}, owner="ann")
+    store.served.update_response("a" * 24, {"text": "forged"}, owner="bob")
     found = store.served.find_response("a" * 24, owner="ann")
-    assert (found.message_id, found.body, found.created_at_utc) == ("m2", {"text": "你好"}, 1.0)
+    assert (found.message_id, found.body) == ("m1", {"text": "你好"})
     with pytest.raises(ResponseNotFoundError):
         store.served.find_response("a" * 24, owner="bob")
     with pytest.raises(ResponseNotFoundError):
         store.served.delete_response("a" * 24, owner="bob")
     assert store.served.delete_response("a" * 24, owner="ann") == (conversation.id, 0)
+    store.served.update_response("a" * 24, {"text": "too late"}, owner="ann")
     with pytest.raises(ResponseNotFoundError):
         store.served.find_response("a" * 24, owner="ann")
 
@@ -59,7 +61,7 @@ def test_a_response_is_kept_found_and_deleted_by_its_owner(store):
 def test_a_response_needs_a_conversation_of_its_owner(store):
     conversation = store.create(owner="ann")
     with pytest.raises(ConversationNotFoundError):
-        store.served.keep_response(KeptResponse("a" * 24, conversation.id, "m", {}), owner="bob")
+        store.served.add_response(KeptResponse("a" * 24, conversation.id, "m", {}), owner="bob")
 
 
 def test_conversations_are_counted_for_each_owner(store):
