@@ -1,12 +1,22 @@
-"""Who asks, and where conversations are kept: what every route of ours begins with."""
+"""Who asks, and what this process works with: what every route of ours begins with."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from chat.store import LOCAL_OWNER, ConversationStore
 
-__all__ = ["owner_of", "store_of"]
+if TYPE_CHECKING:
+    from chat.server.prompts import PromptMaker
+    from chat.server.turns import Turns
+
+__all__ = ["cache_salt_of", "dropped_header", "owner_of", "prompts_of", "store_of", "turns_of"]
+
+DROPPED_HEADER = "X-Dropped-Turns"
 
 
 def owner_of(request: Request) -> str:
@@ -14,7 +24,39 @@ def owner_of(request: Request) -> str:
     return str(getattr(request.state, "owner", LOCAL_OWNER))
 
 
+def cache_salt_of(request: Request) -> str | None:
+    """Return what keeps the prefix cache of this owner apart from that of others, as the guard made it."""
+    salt: str | None = getattr(request.state, "cache_salt", None)
+    return salt
+
+
 def store_of(request: Request) -> ConversationStore:
     """Return the store of this server's conversations. Its methods block: call them through ``asyncio.to_thread``."""
     store: ConversationStore = request.app.state.conversation_store
     return store
+
+
+def turns_of(request: Request) -> Turns:
+    """Return the turns that this process is giving answers in."""
+    turns: Turns = request.app.state.conversation_turns
+    return turns
+
+
+def prompts_of(request: Request) -> PromptMaker:
+    """Return what makes the prompts of stored conversations."""
+    prompts: PromptMaker = request.app.state.conversation_prompts
+    return prompts
+
+
+def dropped_header(turns: Sequence[int]) -> dict[str, str]:
+    """Return the header that names the turns which the window does not hold, in ranges; none if it holds all.
+
+    >>> dropped_header([1, 2, 3, 7])
+    {'X-Dropped-Turns': '1-3,7'}
+    """
+    if not turns:
+        return {}
+    starts = [turns[0], *(after for before, after in pairwise(turns) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(turns) if after != before + 1), turns[-1]]
+    ranges = (str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))
+    return {DROPPED_HEADER: ",".join(ranges)}

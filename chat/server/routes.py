@@ -7,18 +7,27 @@ conversations, leases and marks are in the store, which several processes and se
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
 
-from chat.server import store_routes
+from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.store import ConversationStore
+from chat.store_upkeep import expire
+from errors import StoreError
+from model_hub import resolve_model
+from prompt_utils import PromptBuilder
 
-__all__ = ["STORE_VARIABLE", "ChatRoutes", "open_store"]
+__all__ = ["ChatRoutes", "open_store"]
 
-STORE_VARIABLE = "VLLM_DEPLOY_STORE"  # a file or a URL; set by the launcher, the terminal's own store if empty
+EXPIRE_INTERVAL_S = 3600.0
+logger = logging.getLogger(__name__)
 
 
 class ChatRoutes:
@@ -37,19 +46,61 @@ class ChatRoutes:
 
         Raises:
             StoreError: it cannot be written.
+            ConfigError: the settings cannot be read.
         """
-        state.conversation_store = open_store()
+        from chat.server.prompts import PromptMaker
+        from chat.server.turns import Turns
+
+        settings = ServedSettings.from_environment()
+        state.conversation_store = await asyncio.to_thread(open_store)
+        builder = await asyncio.to_thread(_make_builder, state)
+        state.conversation_prompts = PromptMaker(
+            builder,
+            state.vllm_config.model_config.max_model_len,
+            state.online_renderer.default_chat_template_kwargs,
+            _bos_token_ids(state.online_renderer.renderer.tokenizer),
+        )
+        state.conversation_turns = Turns(state.conversation_store, settings, builder.stop_token_ids)
+        state.conversation_upkeep = asyncio.create_task(_expire_for_ever(state.conversation_store, settings))
 
 
 def routers() -> tuple[APIRouter, ...]:
     """Return the routers, each of which has the routes of one module."""
-    return (store_routes.router,)
+    from chat.server import conversations, encode, interactive, responses, store_routes
+
+    return interactive.router, conversations.router, responses.router, encode.router, store_routes.router
 
 
 def open_store() -> ConversationStore:
-    """Open the store that the environment names.
+    """Open the store that the environment names, and make sure that it can be written.
 
     Raises:
         StoreError: it cannot be opened or written.
     """
-    return ConversationStore(os.environ.get(STORE_VARIABLE) or None)
+    store = ConversationStore(os.environ.get(STORE_VARIABLE) or None)
+    try:
+        store.check_writable()
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
+def _make_builder(state: State) -> PromptBuilder:
+    folder = resolve_model(state.vllm_config.model_config.tokenizer)
+    return PromptBuilder.from_pretrained(Path(folder), chat_template=state.online_renderer.chat_template)
+
+
+def _bos_token_ids(tokenizer: Any) -> list[int]:
+    """Return what a Hugging Face tokenizer puts before a text."""
+    return [token_id for token_id in tokenizer.encode("") if token_id == tokenizer.bos_token_id]
+
+
+async def _expire_for_ever(store: ConversationStore, settings: ServedSettings) -> None:
+    """Delete what has been kept long enough, at the start and then once an hour."""
+    while True:
+        with contextlib.suppress(StoreError):  # the next hour tries it again
+            found = await asyncio.to_thread(expire, store, settings)
+            if found.num_conversations or found.num_sessions:
+                logger.info("deleted after their time: %s", found)
+        await asyncio.sleep(EXPIRE_INTERVAL_S)

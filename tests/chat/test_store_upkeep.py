@@ -17,7 +17,6 @@ from chat.store_upkeep import backup, describe_store, expire, vacuum
 from errors import ConversationNotFoundError, StoreError
 from tests import program
 
-
 READ_ONLY = "PRAGMA query_only = ON"
 
 

@@ -1,0 +1,147 @@
+"""Errors as HTTP replies: OpenAI's form, and LMDeploy's flat one on its own route."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+from errors import (
+    ChatError,
+    ConversationBusyError,
+    ConversationNotFoundError,
+    EngineError,
+    PromptError,
+    QuotaExceededError,
+    ResponseNotFoundError,
+    SamplingError,
+    StoreBusyError,
+    StoreError,
+)
+
+__all__ = ["FlatRoute", "OpenAIRoute", "RequestError", "error_body", "openai_error", "status_of"]
+
+# The first that fits.
+STATUSES: tuple[tuple[type[ChatError], int], ...] = (
+    (ConversationNotFoundError, 404),
+    (ResponseNotFoundError, 404),
+    (ConversationBusyError, 409),
+    (QuotaExceededError, 429),
+    (StoreBusyError, 503),
+    (PromptError, 400),
+    (SamplingError, 400),
+    (EngineError, 500),
+    (StoreError, 500),
+)
+BUSY_RETRY_S = "1"
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class RequestError(ChatError):
+    """A request that cannot be done as it stands.
+
+    Args:
+        param: the field at fault.
+        status: of the HTTP reply.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, status: int = 400, hint: str | None = None) -> None:
+        self.param = param
+        self.status = status
+        super().__init__(message, hint=hint)
+
+
+def status_of(error: ChatError) -> int:
+    """Return the HTTP status that tells of an error."""
+    if isinstance(error, RequestError):
+        return error.status
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
+
+
+def error_body(error: ChatError, status: int) -> dict[str, Any]:
+    """Return what OpenAI's ``error`` object holds. What a database says is for the server's log alone."""
+    message = str(error)
+    if status >= 500 and isinstance(error, StoreError):
+        message = "the server's store is busy" if status == 503 else "the server's store cannot be read or written"
+    hint = f" {error.hint}" if error.hint and status < 500 else ""
+    return {
+        "message": f"{message}.{hint}" if hint else message,
+        "type": "server_error" if status >= 500 else "invalid_request_error",
+        "param": getattr(error, "param", None),
+        "code": _code(error, status),
+    }
+
+
+def openai_error(error: ChatError) -> JSONResponse:
+    """Return the reply that OpenAI's clients read."""
+    status = status_of(error)
+    return JSONResponse({"error": error_body(error, status)}, status, headers=_headers(status))
+
+
+class OpenAIRoute(APIRoute):
+    """A route whose errors have OpenAI's form."""
+
+    def get_route_handler(self) -> Handler:
+        return _translating(super().get_route_handler(), openai_error)
+
+
+class FlatRoute(APIRoute):
+    """A route whose errors have LMDeploy's form: ``{"message", "type", "code", "param", "object": "error"}``."""
+
+    def get_route_handler(self) -> Handler:
+        handle = _translating(super().get_route_handler(), _flat_error)
+
+        @functools.wraps(handle)
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                return _flat_error(RequestError(_what_is_wrong(error), param=_field_at_fault(error)))
+
+        return answer
+
+
+def _translating(handle: Handler, translate: Callable[[ChatError], Response]) -> Handler:
+    async def answer(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except ChatError as error:
+            return translate(error)
+
+    return answer
+
+
+def _flat_error(error: ChatError) -> JSONResponse:
+    status = status_of(error)
+    body = error_body(error, status)
+    flat = {"message": body["message"], "type": body["type"], "code": status, "param": body["param"], "object": "error"}
+    return JSONResponse(flat, status, headers=_headers(status))
+
+
+def _headers(status: int) -> dict[str, str]:
+    return {"Retry-After": BUSY_RETRY_S} if status in (409, 503) else {}
+
+
+def _code(error: ChatError, status: int) -> str:
+    if isinstance(error, ConversationBusyError):
+        return "conversation_busy"
+    if isinstance(error, QuotaExceededError):
+        return "insufficient_quota"
+    return HTTPStatus(status).phrase.lower().replace(" ", "_")
+
+
+def _what_is_wrong(error: RequestValidationError) -> str:
+    found = error.errors()[0]
+    place = ".".join(str(part) for part in found.get("loc", ()) if part != "body")
+    return f"{place}: {found.get('msg', 'it is not valid')}" if place else str(found.get("msg", error))
+
+
+def _field_at_fault(error: RequestValidationError) -> str | None:
+    place = [str(part) for part in error.errors()[0].get("loc", ()) if part != "body"]
+    return place[0] if place else None
