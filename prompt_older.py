@@ -36,6 +36,11 @@ def build_prompt(
         history: ``(query, response)``, oldest first; not changed.
     Raises:
         PromptError: the tokenizer has no ChatML tokens.
+
+    >>> tokenizer = PromptTokenizer.from_pretrained("demo_model/model")
+    >>> text, token_ids = build_prompt(None, tokenizer, "Hello!", history=[], system="Be brief.")
+    >>> text.splitlines()[:3]
+    ['<|im_start|>system', 'Be brief.<|im_end|>', '<|im_start|>user']
     """
     im_start, im_end = (control_token_id(tokenizer, text) for text in ("<|im_start|>", "<|im_end|>"))
     if im_start is None or im_end is None:

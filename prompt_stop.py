@@ -22,6 +22,10 @@ def find_stop_token_ids(tokenizer: Any, generation_config: Any = None) -> list[i
     Args:
         tokenizer: a Hugging Face tokenizer, one of the first Qwen generation, or a :class:`PromptTokenizer`.
         generation_config: an object or dictionary whose ``eos_token_id`` is an id, a list of ids or missing; or None.
+
+    >>> tokenizer = PromptTokenizer.from_pretrained("demo_model/model")
+    >>> [tokenizer.decode([token_id]) for token_id in find_stop_token_ids(tokenizer)]
+    ['<|im_end|>', '<|im_start|>']
     """
     if isinstance(generation_config, Mapping):
         configured = generation_config.get("eos_token_id")

@@ -240,6 +240,9 @@ def find_parsers(prompt_builder: PromptBuilder) -> tuple[str | None, str | None]
     """Return the names of vLLM's (tool parser, reasoning parser) that read what a model with this template writes.
 
     The template tells: it shows the format in which calls are to be written, and whether thinking comes first.
+
+    >>> find_parsers(PromptBuilder.from_pretrained("demo_model/model"))
+    ('hermes', 'qwen3')
     """
     template = prompt_builder.chat_template or ""
     tool_parser = None

@@ -85,6 +85,12 @@ class VLLMWrapper:
     Raises:
         ModelError: the model cannot be found, downloaded or loaded; the message says why, the hint what to do.
 
+    Example::
+
+        with VLLMWrapper("demo") as llm:
+            reply, history = llm.chat("My name is Ada.")
+            reply, history = llm.chat("What is my name?", history=history)
+
     Source: the positional order is that of Qwen's examples/vllm_wrapper.py.
     """
 
@@ -531,6 +537,11 @@ def get_completion(
         tokenizer: not used: the model's own is.
         max_tokens, temperature, top_p, sampling: fields of vLLM's ``SamplingParams``.
         max_model_len: the window, in tokens.
+
+    Example::
+
+        [output] = get_completion("1, 2, 3,", "demo", max_tokens=8)
+        print(output.outputs[0].text)
     """
     key = (os.fspath(model), max_model_len)
     if key not in _completion_engines:
