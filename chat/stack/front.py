@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ __all__ = ["Upstreams", "nginx_config"]
 PATHS: Mapping[str, tuple[str, ...]] = {
     "embedding": ("/v1/embeddings", "/v2/embed"),
     "rerank": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
-    "llm": ("/health", "/ping", "/version", "/invocations", "/tokenize", "/detokenize"),
+    "llm": ("/version", "/invocations", "/tokenize", "/detokenize"),
 }
 MAX_BODY = "64m"  # the servers' guard has the exact limit; here it only keeps floods out
 WHOLE_ANSWER = "7200s"  # the longest silence within an answer, and so the longest thinking of a request not streamed
@@ -26,6 +25,7 @@ class Upstreams:
 
     Attributes:
         llm: the language model, or the router in front of its replicas.
+        health: the path on which the first service says whether it can work.
         data_parallel_size: engines inside the language model's server; a conversation stays with one of them.
     """
 
@@ -33,6 +33,7 @@ class Upstreams:
     embedding: str = ""
     rerank: str = ""
     web: str = ""
+    health: str = "/health"
     data_parallel_size: int = 1
 
     @property
@@ -41,16 +42,19 @@ class Upstreams:
         return next(name for name in ("llm", "embedding", "rerank") if getattr(self, name))
 
 
-def nginx_config(upstreams: Upstreams, *, listen: str, folder: Path, models: Path | None = None) -> str:
+def nginx_config(
+    upstreams: Upstreams, *, listen: str, folder: Path, models: Path | None = None, as_root: bool = False
+) -> str:
     """Return the configuration.
 
     Args:
         listen: such as ``127.0.0.1:8000``.
         folder: where nginx may write its own files.
         models: a file with the answer to ``/v1/models``; the language model answers if left out.
+        as_root: nginx is started by root; its workers then stay root, since nobody else may read ``folder``.
     """
     lines = [
-        *_main(folder),
+        *_main(folder, as_root=as_root),
         "http {",
         *_indent(_http(folder)),
         *_indent(_upstreams(upstreams)),
@@ -69,10 +73,10 @@ def _indent(lines: Iterator[str], depth: int = 1) -> Iterator[str]:
         yield f"{'    ' * depth}{line}" if line else ""
 
 
-def _main(folder: Path) -> Iterator[str]:
+def _main(folder: Path, *, as_root: bool) -> Iterator[str]:
     yield "# Written by vllm_deploy.py stack; changes are lost."
     yield "daemon off;"
-    if os.geteuid() == 0:  # else its workers become nobody, who may not read this folder
+    if as_root:
         yield "user root;"
     yield "worker_processes auto;"
     yield f"pid {folder}/nginx.pid;"
@@ -138,6 +142,8 @@ def _server(listen: str) -> Iterator[str]:
 
 def _locations(upstreams: Upstreams, models: Path | None) -> Iterator[str]:
     first = upstreams.first
+    for path in ("/health", "/ping"):
+        yield f"location = {path} {{ proxy_pass http://{first}{upstreams.health}; }}"
     for name, paths in PATHS.items():
         service = first if name == "llm" else name
         if getattr(upstreams, service):

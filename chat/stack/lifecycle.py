@@ -143,7 +143,9 @@ def _write_files(plan: Plan, config: str) -> None:
     write_private(files.models, json.dumps({"object": "list", "data": []}))
     write_private(
         files.nginx_config,
-        nginx_config(upstreams_of(plan), listen=listen, folder=files.folder, models=files.models),
+        nginx_config(
+            upstreams_of(plan), listen=listen, folder=files.folder, models=files.models, as_root=os.geteuid() == 0
+        ),
     )
 
 
@@ -159,6 +161,7 @@ def upstreams_of(plan: Plan) -> Upstreams:
         embedding=address(plan.server("embedding")),
         rerank=address(plan.server("rerank")),
         web=address(plan.web),
+        health=plan.router.health if plan.router else "/health",
         data_parallel_size=llm.data_parallel_size if llm else 1,
     )
 

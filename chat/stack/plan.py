@@ -18,11 +18,11 @@ __all__ = ["Plan", "Process", "make_plan", "served_name"]
 
 INNER_HOST = "127.0.0.1"
 PROGRAM = (sys.executable, "-m", "vllm_deploy")
-STORE_VARIABLE = "VLLM_DEPLOY_STORE"
-KEYS_VARIABLE = "API_KEY_FILE"
 MODEL_START_S = 60  # a server that ends sooner than this has failed to start and is tried again ever later
 START_S = 3
-DRAIN_S = 30  # a server that is told to stop may finish its answers for so long
+FRONT = "nginx"
+ROUTER_HEALTH = "/readiness"  # 200 while one server works; its /health wants all of them
+DRAIN_S = 30  # a server that is told to stop may finish its answers for so long: the default of serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Process:
     Attributes:
         name: such as ``llm-1``.
         arguments: the command line; holds no secret.
-        port: where it listens, on 127.0.0.1 unless it is the front.
+        port, host: where it can be reached from this machine.
         health: the path that answers 200 once it can work.
         model: under which name clients ask for it; empty if it is no model.
         folder: the model's folder.
@@ -52,10 +52,11 @@ class Process:
     start_s: int = START_S
     stop_signal: str = "TERM"
     description: ServiceDescription | None = None
+    host: str = INNER_HOST
 
     @property
     def url(self) -> str:
-        return f"http://{INNER_HOST}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Plan:
 
     @property
     def url(self) -> str:
-        host = {"0.0.0.0": INNER_HOST, "::": "[::1]"}.get(self.description.host, self.description.host)  # noqa: S104
-        return f"http://{host}:{self.description.port}"
+        """The one address in front, as it is reached from this machine."""
+        return self.front.url
 
     def server(self, kind: Kind) -> Process | None:
         """Return where requests for a kind of model go: the router if there is one."""
@@ -118,10 +119,11 @@ def make_plan(
         has_gpu: a service that names no GPU then gets the first.
     """
     ports = _Ports(description)
+    front = _front(description, files, nginx)
     keys_file = Path(description.api_key_file).expanduser() if description.api_key_file else default_key_file()
-    common = {KEYS_VARIABLE: str(keys_file)}
+    common = {"API_KEY_FILE": str(keys_file), "VERBOSE": "1"}  # vLLM's log goes to the supervisor, which keeps it
     if description.store:
-        common[STORE_VARIABLE] = description.store
+        common["VLLM_DEPLOY_STORE"] = description.store
     servers = [
         process
         for kind, service in description.services()
@@ -131,16 +133,19 @@ def make_plan(
     router = metrics_port = web = None
     if len(replicas) > 1:
         port, metrics_port = ports.take(None), ports.take(None)
-        router = Process("router", tuple(router_arguments(port, metrics_port, replicas)), port)
+        arguments = tuple(router_arguments(port, metrics_port, replicas))
+        router = Process("router", arguments, port, health=ROUTER_HEALTH, environment={"NO_COLOR": "1"})
     if description.web:
         port = ports.take(description.web.port)
-        words = ["web", "--url", f"http://{INNER_HOST}:{description.port}/v1", "--port", str(port)]
-        arguments = (*PROGRAM, *words, "--api-key-file", str(keys_file))
-        web = Process("web", arguments, port, health="/", start_s=10)
-    front = Process(
-        "nginx", (nginx, "-c", str(files.nginx_config), "-e", "stderr"), description.port, stop_signal="QUIT"
-    )
+        web = Process("web", tuple(web_arguments(front.url, port, keys_file)), port, health="/", start_s=10)
     return Plan(description, files, keys_file, tuple(servers), front, router, web, metrics_port)
+
+
+def _front(description: StackDescription, files: StackFiles, nginx: str) -> Process:
+    """Return nginx, which is reached at 127.0.0.1 where it listens on all addresses."""
+    host = {"0.0.0.0": INNER_HOST, "::": "::1"}.get(description.host, description.host)  # noqa: S104
+    arguments = (nginx, "-c", str(files.nginx_config), "-e", "stderr")
+    return Process(FRONT, arguments, description.port, stop_signal="QUIT", host=f"[{host}]" if ":" in host else host)
 
 
 class _Ports:
@@ -182,7 +187,7 @@ def _servers(
             name=f"{kind}-{replica + 1}" if replicas > 1 else kind,
             arguments=(*PROGRAM, "serve", *_serve_arguments(service, folder, port, len(mine))),
             port=port,
-            environment={**environment, **own, **service.environment},
+            environment={**environment, "MODEL_NAME": served_name(service), **own, **service.environment},
             model=served_name(service),
             folder=folder,
             gpus=mine,
@@ -194,7 +199,6 @@ def _servers(
 def _serve_arguments(service: ServiceDescription, folder: Path, port: int, num_gpus: int) -> Iterator[str]:
     """Yield what ``serve`` is told; behind -- stand options of vLLM's server."""
     yield from ("--model", str(folder), "--host", INNER_HOST, "--port", str(port), "--")
-    yield from ("--served-model-name", served_name(service), "--shutdown-timeout", str(DRAIN_S))
     engines = service.data_parallel_size if isinstance(service, LLMDescription) else 1
     if engines > 1:
         yield from ("--data-parallel-size", str(engines))
@@ -224,6 +228,12 @@ def option(name: str, value: Any) -> list[str]:
     if isinstance(value, (dict, list)):
         return [f"--{name}", json.dumps(value, ensure_ascii=False)]
     return [f"--{name}", str(value)]
+
+
+def web_arguments(url: str, port: int, keys_file: Path) -> Iterator[str]:
+    """Yield the web page's command line: it talks to the front as any client does, and asks people for their keys."""
+    yield from (*PROGRAM, "web", "--url", f"{url}/v1", "--host", INNER_HOST, "--port", str(port))
+    yield from ("--api-key-file", str(keys_file), "--keys", str(keys_file))
 
 
 def router_arguments(port: int, metrics_port: int, replicas: Sequence[Process]) -> Iterator[str]:

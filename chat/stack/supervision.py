@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.stack.files import StackFiles
-from chat.stack.plan import DRAIN_S, Plan, Process
+from chat.stack.plan import DRAIN_S, FRONT, Plan, Process
 from errors import ConfigError, StackError
 
 __all__ = ["ProcessState", "Supervisor", "supervisor_config"]
 
 LOG_BYTES, LOG_BACKUPS = 20 << 20, 5  # a log is at most 120 MiB: the newest 20 and five before them
-START_RETRIES = 5  # after 1, 2, 3, 4 and 5 seconds
+START_RETRIES = 10  # after 1, 2, 3 ... seconds, a minute in all: so long its predecessor may hold the port
 STOP_S = DRAIN_S + 30
+ANSWER_S = 30
 # supervisor cuts a value off where its files' comments begin, whatever the quotes.
 COMMENT = re.compile(r"\s[;#]|[\r\n]")
 
@@ -131,7 +132,7 @@ class Supervisor:
         )
         if result.returncode:
             raise StackError(f"the supervisor does not start: {(result.stderr or result.stdout).strip()}")
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + ANSWER_S
         while not self.is_up():
             if time.monotonic() > deadline_s:
                 raise StackError(f"the supervisor does not answer; see {self._files.log_of('supervisor')}")
@@ -166,19 +167,24 @@ class Supervisor:
         with self._ask() as supervisor:
             supervisor.startProcess(name, False)
 
-    def stop(self, timeout_s: float = STOP_S * 2) -> None:
-        """End all processes, then the supervisor itself; each may finish its work first.
+    def stop(self) -> None:
+        """End the front, so that nothing new comes in, then everything else at once, then the supervisor itself.
+
+        Each process may finish its work first; one that takes longer than a minute is killed.
 
         Raises:
-            StackError: it is still there after the time-out.
+            StackError: the supervisor is not up, or does not end.
         """
         with self._ask() as supervisor:
+            if self.states()[FRONT].runs:
+                supervisor.stopProcess(FRONT)
+            supervisor.stopAllProcesses()
             supervisor.shutdown()
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = time.monotonic() + ANSWER_S
         while self.is_up() or self._files.pid_file.exists():
             if time.monotonic() > deadline_s:
-                raise StackError("the stack does not stop", hint="See what still runs: stack status.")
-            time.sleep(0.2)
+                raise StackError("the supervisor does not end", hint=f"See {self._files.log_of('supervisor')}.")
+            time.sleep(0.1)
 
     @contextlib.contextmanager
     def _ask(self) -> Iterator[Any]:
