@@ -13,10 +13,10 @@ MODEL ?= demo
 ARGS ?=
 
 RUN = $(VENV)/bin/python
-SOURCES = *.py chat demo_model tests benchmarks examples
+SOURCES = *.py chat demo_model tests benchmarks examples docs
 
 .DEFAULT_GOAL := help
-.PHONY: help install chat ask serve test bench check format demo-model clean
+.PHONY: help install chat ask serve test bench check format docs demo-model clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 7
@@ -44,6 +44,10 @@ check: install
 format: install
 	$(RUN) -m ruff format $(SOURCES)
 	$(RUN) -m ruff check --fix $(SOURCES)
+
+docs: install
+	@$(RUN) -c "import mkdocs, mkdocstrings" 2>/dev/null || $(RUN) -m pip install --quiet --no-deps -r requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 demo-model: install
 	$(RUN) -m demo_model.train_tokenizer
