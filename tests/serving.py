@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +33,7 @@ class RunningServer:
         store: the file of the conversations.
         output: what the command has printed.
         process: the command ``serve``; the engine is below it.
+        printed_before: characters of ``output`` that are of earlier servers in the same folder.
     """
 
     url: str
@@ -42,6 +42,7 @@ class RunningServer:
     store: Path
     output: Path
     process: subprocess.Popen[bytes] = field(repr=False)
+    printed_before: int = 0
 
     def headers(self, owner: str = "local") -> dict[str, str]:
         """Return the headers that let an owner in."""
@@ -72,14 +73,15 @@ def running_server(
     port = port or free_port()
     store, output = folder / "conversations.sqlite", folder / "output"
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "API_KEY_FILE": str(key_file), "VLLM_DEPLOY_STORE": str(store)}
+    printed_before = len(output.read_text()) if output.exists() else 0
     with output.open("ab") as sink:
         process = start(
-            *("serve", "--port", str(port), "--", "--max-model-len", "2048", *options),
+            *("serve", "--port", str(port), "--max-model-len", "2048", *options),
             stdout=sink,
             stderr=subprocess.STDOUT,
             env=variables | dict(environment or {}),
         )
-    server = RunningServer(f"http://127.0.0.1:{port}", keys, key_file, store, output, process)
+    server = RunningServer(f"http://127.0.0.1:{port}", keys, key_file, store, output, process, printed_before)
     try:
         _wait(server)
         yield server
@@ -98,8 +100,7 @@ def _keys(folder: Path) -> tuple[dict[str, str], Path]:
 def _wait(server: RunningServer) -> None:
     deadline_s = time.monotonic() + START_WITHIN_S
     while True:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{server.url}/health", timeout=5).close()
+        if "\nready: " in server.output.read_text()[server.printed_before :]:
             return
         if server.process.poll() is not None or time.monotonic() > deadline_s:
             raise AssertionError(f"the server did not start:\n{server.output.read_text()[-3000:]}")
