@@ -208,6 +208,17 @@ def run_stop(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_completion(options: argparse.Namespace) -> int:
+    """Print the script that lets a shell complete commands and options."""
+    from chat.shell_completion import complete
+
+    parser, commands = build_parser()
+    for name, (module_name, _) in ROOMS.items():
+        fill_room_options(commands[name], module_name)
+    print(complete(parser, options.shell))
+    return 0
+
+
 # -- options --------------------------------------------------------------------------------------------------------
 
 
@@ -240,6 +251,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     add("ps", run_ps, "list the engines that are loaded")
     stop = add("stop", run_stop, "unload engines")
     stop.add_argument("pid", nargs="*", type=int, help="process ids from ps; all if left out")
+    completion = add("completion", run_completion, "print a script that lets a shell complete commands and options")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
     for name, (_, text) in ROOMS.items():
         commands.add_parser(name, help=text, description=text)
     return parser, dict(commands.choices)

@@ -48,7 +48,7 @@ FLOORS = [
         "chat.upkeep",
         "chat.web",
     }
-    | {"chat.download", "chat.models"},
+    | {"chat.download", "chat.models", "chat.shell_completion"},
     {"vllm_deploy"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "stack": ("chat.stack",),
     "web page": ("chat.web",),
     "doctor, download, models": ("chat.doctor", "chat.download", "chat.models"),
-    "ask, batch, conversations": ("chat.ask", "chat.batch", "chat.manage", "chat.upkeep"),
+    "ask, batch, conversations": ("chat.ask", "chat.batch", "chat.manage", "chat.upkeep", "chat.shell_completion"),
     "vllm_deploy": ("vllm_deploy",),
     "a turn, settings": ("chat.*",),
 }
