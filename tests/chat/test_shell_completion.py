@@ -42,7 +42,7 @@ def test_tab_completes_commands_options_and_values(script, typed, offered):
 
 def test_tab_completes_files(script, tmp_path):
     (tmp_path / "questions.jsonl").touch()
-    code = f"source {script}; COMP_WORDS=(vllm-deploy batch quest); COMP_CWORD=2; _shtab_vllm_deploy; echo ${{COMPREPLY[@]}}"
+    code = f"source {script}; COMP_WORDS=(vllm-deploy batch quest); COMP_CWORD=2; _shtab_vllm_deploy; echo $COMPREPLY"
     result = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
     assert result.stdout.split() == ["questions.jsonl"]
 
