@@ -1,4 +1,4 @@
-"""A small MCP server for tests, written with the ``mcp`` package: ``mcp_server.py stdio`` or ``mcp_server.py PORT``."""
+"""A small MCP server for tests, written with the ``mcp`` package: ``mcp_server.py stdio|PORT [TOOL ...]``."""
 
 from __future__ import annotations
 
@@ -60,6 +60,9 @@ def die() -> str:
 
 
 if __name__ == "__main__":
+    for tool in (calculator, fail, repeat, variable, process, sleep, die):
+        if sys.argv[2:] and tool.__name__ not in sys.argv[2:]:
+            server.remove_tool(tool.__name__)
     if sys.argv[1] == "stdio":
         server.run("stdio")
     else:

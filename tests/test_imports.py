@@ -33,7 +33,7 @@ FLOORS = [
     {"chat.store_upkeep"},
     {"chat.backend", "chat.client", "chat.remote_store"},
     {"chat.answer", "chat.attachments", "chat.figures", "chat.sampling_ranges", "chat.texts", "chat.window"},
-    {"chat.talk"},
+    {"chat.error_texts", "chat.talk"},
     {"chat.asking"},
     {"chat.server_backend"},
     {"chat.options"},

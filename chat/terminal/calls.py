@@ -33,6 +33,7 @@ def go_through(repl: Repl, sampling: Mapping[str, Any] | None = None) -> None:
     talk = repl.session.talk
     for _ in range(MAX_ROUNDS):
         if not _run_open_calls(repl):
+            repl.display.dim(repl.texts("call.stopped"))
             return
         if talk.conversation.tip is None or talk.conversation.tip.role != "tool":
             return
@@ -52,10 +53,9 @@ def _run_open_calls(repl: Repl) -> bool:
         if result is None:
             for call in calls:
                 talk.add_result(call, STOPPED)
-            repl.display.dim(repl.texts("call.stopped"))
             return False
         talk.add_result(calls[0], result)
-    return True
+    return not repl.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
 
 
 def _run(repl: Repl, call: ToolCall) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from wcwidth import ljust, rjust
 from wcwidth import width as text_width
 
+from chat.error_texts import error_words
 from chat.terminal.painter import Painter, printable
 from chat.terminal.stream import AnswerStream, RawStream
 from chat.terminal.texts import Texts
@@ -127,9 +128,10 @@ class Display:
     def error(self, error: ChatError) -> None:
         """Print what went wrong and, on a second line, what to do."""
         self.status("")
-        self._write_note(self._styled(printable(self.texts("error", message=error)), RED) + "\n")
-        if error.hint:
-            self._write_note(printable(self.texts("hint", hint=error.hint)) + "\n")
+        message, hint = error_words(error, self.texts.language)
+        self._write_note(self._styled(printable(self.texts("error", message=message)), RED) + "\n")
+        if hint:
+            self._write_note(printable(self.texts("hint", hint=hint)) + "\n")
 
     def prompt(self, text: str) -> None:
         """Print a prompt: no newline behind it."""

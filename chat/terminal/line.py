@@ -140,6 +140,8 @@ class PlainLines:
     def ask(self, question: str) -> str | None:
         try:
             self._write(question + (" " if self._fd is not None else "\n"))
+            if self._signals.take_missed():  # Ctrl-C, a moment before the question was there
+                return None
             return self._read_line("").strip()
         except (EOFError, KeyboardInterrupt):
             return None
@@ -226,8 +228,13 @@ class EditedLines:
         asking: PromptSession[str] = PromptSession(
             input=self._session.input, output=self._session.output, include_default_pygments_style=False
         )
+
+        def begin() -> None:
+            if self._signals.take_missed():  # as above
+                asyncio.get_running_loop().call_soon(lambda: asking.app.exit(exception=KeyboardInterrupt))
+
         try:
-            return asking.prompt(f"{question} ").strip()
+            return asking.prompt(f"{question} ", pre_run=begin).strip()
         except (EOFError, KeyboardInterrupt):
             return None
 

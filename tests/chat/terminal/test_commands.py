@@ -618,6 +618,12 @@ def test_texts_are_chinese_where_the_locale_is(talk: Talk, monkeypatch: pytest.M
     assert "Did you mean /help?" in shown
 
 
+def test_errors_are_chinese_with_the_cause_as_it_was_said(talk: Talk) -> None:
+    backend = ScriptedBackend([EngineError("out of memory")])
+    shown = talk(backend, "一", settings=Settings(system="", language="zh"))
+    assert "错误：引擎出错：out of memory\n提示：对话已保存。" in shown
+
+
 def test_config_tells_where_each_value_comes_from(talk: Talk) -> None:
     settings = Settings(system="", origins={"system": "command line"})
     shown = talk(ScriptedBackend(), "/config", settings=settings)

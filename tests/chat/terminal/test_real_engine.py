@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ pytestmark = pytest.mark.skipif(
     reason="the demo model has no weights here",
 )
 
+CONFIG = f"""
+[tools.arithmetic]
+command = ["{sys.executable}", "{ROOT}/tests/mcp_server.py", "stdio", "calculator"]
+"""
+
 Start = Callable[..., Driver]
 
 
@@ -30,6 +36,8 @@ Start = Callable[..., Driver]
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start terminals that share a store and an engine; stop the engine at the end."""
     monkeypatch.setenv("VLLM_DEPLOY_STORE", str(tmp_path / "conversations.sqlite"))
+    monkeypatch.setenv("VLLM_DEPLOY_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text(CONFIG)
     drivers: list[Driver] = []
 
     def start() -> Driver:
@@ -61,7 +69,7 @@ def is_streaming(terminal: Driver, question: str, num_words: int = 5) -> bool:
     return "│" not in below and len(below.split()) > num_words
 
 
-def test_a_day_at_the_terminal(start: Start) -> None:
+def test_a_day_at_the_terminal(start: Start, tmp_path: Path) -> None:
     """One engine for all of it, since it is what takes time: loading, sharing, interrupting, dying, resuming."""
     terminal = start()
     say(terminal, "Hello!")  # typed while the model loads, sent by itself
@@ -103,3 +111,26 @@ def test_a_day_at_the_terminal(start: Start) -> None:
     again.wait_for("[interrupted]")
     say(again, "/retry min_tokens=0 max_tokens=20", timeout_s=LOAD_TIMEOUT_S)
     assert "This is answer 2" in again.screen.text
+
+    again.enter("/new")
+    again.wait_for("A new conversation.")
+    again.enter("/think off")
+    again.wait_for("Thinking: off")
+    again.enter("/set temperature=0")
+    again.wait_until(again.is_prompting)
+    again.enter("What is 12 * 12?")
+    again.wait_for('● calculator(expression="12 * 12")', "Run it? (y/n/always)", timeout_s=20)
+    again.press("y\r")
+    again.wait_for("  144\n12 * 12 = 144", timeout_s=20)
+    again.wait_until(again.is_prompting)
+
+    again.enter("/model ./no/such/folder")
+    again.wait_for("error: there is no folder ./no/such/folder", "demo stays in use.", timeout_s=20)
+    shutil.copytree(DEMO_MODEL_DIR, tmp_path / "second")
+    again.enter(f"/model {tmp_path}/second")
+    again.wait_for("second goes on with the conversation.", timeout_s=LOAD_TIMEOUT_S)
+    again.enter("What is 11 * 11?")
+    again.wait_for('● calculator(expression="11 * 11")', timeout_s=20)
+    again.press("\x03")
+    again.wait_for("stopped;")
+    assert sorted(Path(host.model).name for host in list_hosts()) == ["demo", "second"]
