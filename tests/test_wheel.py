@@ -1,4 +1,4 @@
-"""The built package, in an empty environment: the command, the entry points by which vLLM finds us, the embedded model."""
+"""The built package in an empty environment: the command, the entry points by which vLLM finds us, the demo model."""
 
 from __future__ import annotations
 
