@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
 from starlette.types import Message, Receive
 
 from chat.server.refusal import Refusal
@@ -116,14 +118,12 @@ def encode(value: dict[str, Any]) -> bytes:
     """Return the body that is forwarded.
 
     Raises:
-        Refusal: a number is too large for JSON, or a text holds half a surrogate pair, which no encoding can carry.
+        Refusal: an integer has more than 64 bits, or a text holds half a surrogate pair, which no encoding can carry.
     """
     try:
-        return _encode(value).encode("utf-8")
-    except UnicodeEncodeError:
-        raise _bad("a text holds half of a surrogate pair") from None
-    except ValueError:
-        raise _bad("a number is out of JSON's range") from None
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise _bad(f"the body cannot be forwarded: {error}") from None
 
 
 def containers(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -163,8 +163,14 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant).decode
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite).decode
 
 
 def _bad(message: str) -> Refusal:
