@@ -71,6 +71,22 @@ def test_ask_json_is_one_object():
     assert reply["usage"]["num_output_tokens"] == 5
 
 
+def test_ask_answers_from_a_tool_of_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_DEPLOY_CONFIG", str(tmp_path / "config.toml"))
+    (tmp_path / "config.toml").write_text('[tools.own]\npython = "own.py"\n')
+    (tmp_path / "own.py").write_text(
+        "def calculator(expression: str) -> int:\n"
+        "    'Evaluate an arithmetic expression'\n"
+        "    left, right = expression.split('*')\n"
+        "    return int(left) * int(right)\n"
+    )
+    result = run("ask", "What is 12 * 12?", "--auto-tools", *GREEDY)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "12 * 12 = 144\n", "")
+    result = run("ask", "What is 12 * 12?", "--tools", *GREEDY)
+    assert result.returncode == 1
+    assert "nobody is there to be asked" in result.stderr
+
+
 def test_a_cut_answer_says_so_on_standard_error():
     result = run("ask", "Count from 1 to 100.", "--max-tokens", "5", *GREEDY)
     assert result.returncode == 0
