@@ -258,6 +258,18 @@ class PromptBuilder:
             raise PromptTooLongError(len(fitted.prompt.token_ids), max_prompt_tokens)
         return fitted
 
+    def message_tokens(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+        """Return how many tokens each message takes of the prompt that :meth:`build` would give. Same options.
+
+        For people: what a template writes between two messages may count for either.
+
+        >>> builder = PromptBuilder.from_pretrained("demo_model/model")
+        >>> builder.message_tokens([{"role": "user", "content": "Hi"}])
+        [6]
+        """
+        options = {**options, "add_generation_prompt": False}
+        return self._unit_sizes(messages, [[i] for i in range(len(messages))], options, self.count(messages, **options))
+
     def _adjust(
         self,
         fitted: FittedPrompt,
@@ -303,7 +315,7 @@ class PromptBuilder:
         shielded = [request.template.shield.message(message, i) for i, message in enumerate(messages)]
         rendered = request.render([refer_message(message, i) for i, message in enumerate(shielded)])
         starts = self._encoder.starts(rendered)
-        begins = [max(starts.values(), default=0)] * (len(messages) + 1)
+        begins = [num_tokens] * (len(messages) + 1)
         for i in reversed(range(len(messages))):
             begins[i] = min(starts.get(i, begins[i + 1]), begins[i + 1])
         return [sum(begins[i + 1] - begins[i] for i in unit) for unit in units]

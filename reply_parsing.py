@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from engine_thread import Arrival
+from errors import InvalidMessageError
+from load_checks import first_line
 from prompt_utils import PromptBuilder, remove_stop_words
 from reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage
 
@@ -221,19 +223,36 @@ class OutputParser:
         tools: Sequence[Mapping[str, Any]] | None,
         enable_thinking: bool | None,
     ) -> None:
-        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-
-        keywords = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
-        self._request = ChatCompletionRequest(
-            model="",
-            messages=[{"role": "user", "content": ""}],
-            tools=list(tools) if tools else None,
-            tool_choice="auto" if tools else "none",
-        )
-        self._parser = parser_class(tokenizer, self._request.tools, chat_template_kwargs=keywords)
+        self._parser_class = parser_class
+        self._tokenizer = tokenizer
+        self._tools = tools
+        self._enable_thinking = enable_thinking
+        self._parser: Any = None  # made with the first output: the engine works meanwhile
+        self._request: Any = None
+        if tools:
+            self._open()  # what is wrong with them is said before the engine works
 
     def feed(self, text: str, token_ids: list[int], prompt_token_ids: list[int], finished: bool) -> Any:
+        """Return vLLM's ``DeltaMessage`` of what came, or None if it adds nothing yet."""
+        if self._parser is None:
+            self._open()
         return self._parser.parse_delta(text, token_ids, self._request, prompt_token_ids, finished=finished)
+
+    def _open(self) -> None:
+        from pydantic import ValidationError
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+        keywords = {} if self._enable_thinking is None else {"enable_thinking": self._enable_thinking}
+        try:
+            self._request = ChatCompletionRequest(
+                model="",
+                messages=[{"role": "user", "content": ""}],
+                tools=list(self._tools) if self._tools else None,
+                tool_choice="auto" if self._tools else "none",
+            )
+        except ValidationError as error:
+            raise InvalidMessageError(f"a tool's schema is not OpenAI's: {first_line(error)}") from error
+        self._parser = self._parser_class(self._tokenizer, self._request.tools, chat_template_kwargs=keywords)
 
 
 def find_parsers(prompt_builder: PromptBuilder) -> tuple[str | None, str | None]:

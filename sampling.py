@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import functools
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from errors import SamplingError
 from load_checks import first_line
@@ -51,10 +50,9 @@ def make_sampling_params(
     Raises:
         SamplingError: an unknown name, with the nearest known ones, or an impossible value.
     """
-    from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
-    _check_names(sampling, inspect.signature(SamplingParams).parameters)
+    _check_names(sampling)
     values = {"max_tokens": None, **defaults, **sampling}  # None: the rest of the window; vLLM's own default is 16
     if not isinstance(stop, (str, Sequence)):
         raise SamplingError(f"stop is {stop!r:.80}", hint="Pass a string, or a list of strings.")
@@ -77,33 +75,45 @@ def make_sampling_params(
 def _validate(values: dict[str, Any]) -> SamplingParams:
     """Check kinds and ranges: a value of a wrong kind would break the engine's step, and with it everybody's answer."""
     from pydantic import ValidationError
+    from vllm import SamplingParams
     from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import StructuredOutputsParams
 
+    kinds = _kinds()
+    for name, value in values.items():
+        try:
+            if name == "structured_outputs" and isinstance(value, Mapping):
+                value = StructuredOutputsParams(**value)
+            values[name] = kinds[name].validate_python(value)
+        except ValidationError as error:
+            raise SamplingError(f"{name} is {value!r:.80}: {error.errors()[-1]['msg']}") from error
+        except (ValueError, TypeError, VLLMClientError) as error:
+            raise SamplingError(f"{name} is {value!r:.80}: {_sentence(error)}") from error
     try:
-        if isinstance(values.get("structured_outputs"), Mapping):
-            values["structured_outputs"] = StructuredOutputsParams(**values["structured_outputs"])
-        params: SamplingParams = _validator().validate_python(values)
-    except ValidationError as error:
-        problem = error.errors()[-1]  # the last one is about a field; those before, about the whole
-        name = next((part for part in problem["loc"] if part in values), "structured_outputs")
-        raise SamplingError(f"{name} is {values.get(name)!r:.80}: {problem['msg']}") from error
+        params = SamplingParams(**values)
     except (ValueError, TypeError, VLLMClientError) as error:
-        raise SamplingError(_DETAILS.split(first_line(error))[0]) from error
+        raise SamplingError(_sentence(error)) from error
     if params.seed is not None and params.seed not in SEEDS:
         raise SamplingError(f"seed is {params.seed}; it must be in [{SEEDS.start}, {SEEDS.stop})")
     return params
 
 
-_DETAILS = re.compile(r" \(parameter=|: \{'")  # what vLLM adds to a sentence for programs
-
-
 @functools.cache
-def _validator() -> Any:
+def _kinds() -> dict[str, Any]:
+    """Return what checks the kind of each sampling parameter, by name."""
     from pydantic import TypeAdapter
     from vllm import SamplingParams
 
-    return TypeAdapter(SamplingParams)
+    hints = get_type_hints(SamplingParams, include_extras=True)
+    return {name: TypeAdapter(hint) for name, hint in hints.items() if not name.startswith("_")}
+
+
+def _sentence(error: BaseException) -> str:
+    """Return vLLM's sentence without what it adds for programs."""
+    return _DETAILS.split(first_line(error))[0]
+
+
+_DETAILS = re.compile(r" \(parameter=|: \{'")  # what vLLM adds to a sentence for programs
 
 
 def from_generation_config(generation_config: Any) -> dict[str, Any]:
@@ -129,8 +139,8 @@ def from_generation_config(generation_config: Any) -> dict[str, Any]:
     return values
 
 
-def _check_names(sampling: Mapping[str, Any], parameters: Iterable[str]) -> None:
-    known = [name for name in parameters if not name.startswith("_") and name not in OURS]
+def _check_names(sampling: Mapping[str, Any]) -> None:
+    known = _kinds().keys() - OURS
     for name in sampling:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -15,7 +15,6 @@ separates thinking and tool calls from the text with vLLM's own parsers, and nev
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from typing import Any
 
 from engine_loading import load_engine, release_engine
 from engine_thread import EngineThread
-from errors import ChatError, EngineError, InvalidMessageError, PromptError, SamplingError
+from errors import ChatError, EngineError, InvalidMessageError, SamplingError
 from load_checks import check_loadable
 from lora_adapters import LoadedAdapters, engine_arguments, read_adapter
 from model_hub import is_demo, resolve_model
@@ -374,18 +373,8 @@ class VLLMWrapper:
         return self._requests.max_prompt_tokens(max_tokens)
 
     def message_tokens(self, messages: Sequence[Message], *, tools: Tools | None = None) -> list[int]:
-        """Return how many tokens each message adds to the prompt; a table for people, not exact for every template."""
-        schemas = tool_schemas(tools) or None
-        counts = [0]
-        for end in range(1, len(messages) + 1):
-            try:
-                count = self.prompt_builder.count(messages[:end], tools=schemas, add_generation_prompt=False)
-            except (
-                PromptError
-            ):  # some templates refuse a conversation that ends here, such as after a lone system message
-                count = counts[-1]
-            counts.append(max(count, counts[-1]))
-        return [after - before for before, after in itertools.pairwise(counts)]
+        """Return how many tokens each message takes of the prompt; a table for people."""
+        return self.prompt_builder.message_tokens(messages, tools=tool_schemas(tools) or None)
 
     # -- what the model is --------------------------------------------------------------------------------------
 

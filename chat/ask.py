@@ -214,8 +214,8 @@ def exit_code(error: ChatError) -> int:
 def as_dict(reply: Reply) -> dict[str, Any]:
     """Return a reply as the object that ``--json`` prints."""
     data = dataclasses.asdict(reply)
-    del data["token_ids"]
-    return data
+    unasked = {name for name in ("logprobs", "prompt_logprobs") if data[name] is None}
+    return {name: value for name, value in data.items() if name not in unasked | {"token_ids"}}
 
 
 def _shown(message: Message) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from chat.backend import Backend, BackendStream
 from errors import ChatError, InvalidMessageError, to_dict
-from vllm_wrapper import Reply
+from vllm_wrapper import Reply, TokenLogprob
 
 __all__ = ["BatchResult", "run_batch"]
 
@@ -184,7 +184,24 @@ def _read_line(text: str, number: int) -> _Line:
         said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         return _Line(line_id, False, [], {}, InvalidMessageError(f"line {number}: {said}"))
     options = {name: value for name, value in body.items() if name not in NOT_SAMPLING | {"custom_id"}}
-    return _Line(line_id, is_openai, messages, options)
+    return _Line(line_id, is_openai, messages, _under_our_names(options))
+
+
+def _under_our_names(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a line's options; those that OpenAI calls otherwise under the names of vLLM's ``SamplingParams``.
+
+    >>> _under_our_names({"max_completion_tokens": 5, "logprobs": True, "top_logprobs": 2, "seed": 1})
+    {'logprobs': 2, 'seed': 1, 'max_tokens': 5}
+    """
+    options = dict(options)
+    if "max_completion_tokens" in options:
+        options["max_tokens"] = options.pop("max_completion_tokens")
+    top_logprobs = options.pop("top_logprobs", 0)
+    if isinstance(options.get("logprobs"), bool):
+        options["logprobs"] = top_logprobs if options["logprobs"] else None
+    if options.get("response_format") == {"type": "text"}:
+        del options["response_format"]
+    return options
 
 
 def _read_done(target: Path) -> set[str]:
@@ -215,20 +232,31 @@ def _record(line: _Line, reply: Reply | None, error: ChatError | None) -> dict[s
         return {"id": f"batch-{line.id}", "custom_id": line.id, "response": response, "error": problem}
     if reply is None:
         return {"id": line.id, "error": problem}
-    data = dataclasses.asdict(reply)
-    return {"id": line.id} | {name: value for name, value in data.items() if name not in ("token_ids", "parsed")}
+    data = {name: value for name, value in dataclasses.asdict(reply).items() if name not in ("token_ids", "parsed")}
+    likelihoods = ("logprobs", "prompt_logprobs")
+    return {"id": line.id} | {name: data[name] for name in data if name not in likelihoods or data[name] is not None}
 
 
 def _completion(reply: Reply) -> dict[str, Any]:
     """Return a reply in the shape of OpenAI's chat completions."""
     message = {name: value for name, value in reply.message.items() if name != "token_ids"}
     usage = reply.usage
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
+    if reply.logprobs is not None:
+        places = [
+            _as_openai(place.chosen) | {"top_logprobs": [*map(_as_openai, place.top)]} for place in reply.logprobs
+        ]
+        choice["logprobs"] = {"content": places}
     return {
         "object": "chat.completion",
-        "choices": [{"index": 0, "message": message, "finish_reason": reply.finish_reason}],
+        "choices": [choice],
         "usage": {
             "prompt_tokens": usage.num_prompt_tokens,
             "completion_tokens": usage.num_output_tokens,
             "total_tokens": usage.num_prompt_tokens + usage.num_output_tokens,
         },
     }
+
+
+def _as_openai(candidate: TokenLogprob) -> dict[str, Any]:
+    return {"token": candidate.text, "logprob": candidate.logprob, "bytes": list(candidate.text.encode())}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
-from errors import EngineError, ModelLoadError, SamplingError
+from errors import EngineError, InvalidMessageError, ModelLoadError, SamplingError
 from reply import Reply
 from vllm_wrapper import ContextWindowWarning
 
@@ -132,3 +132,9 @@ def test_an_engine_that_was_not_made_for_it_says_so(llm, tmp_path):
         llm.add_lora("pirate", tmp_path)
     assert "lora_adapters={}" in refused.value.hint
     assert llm.loras == []
+
+
+def test_a_tool_whose_schema_is_none_is_refused(llm):
+    tool = {"type": "function", "function": {"name": "look", "parameters": "anything"}}
+    with pytest.raises(InvalidMessageError, match="schema is not OpenAI's"):
+        llm.reply(HELLO, tools=[tool])

@@ -24,6 +24,9 @@ def files(tmp_path):
     return tmp_path / "in.jsonl", tmp_path / "out.jsonl"
 
 
+OPENAI_OPTIONS = {"logprobs": True, "top_logprobs": 2, "response_format": {"type": "text"}, "seed": 1}
+
+
 def conversation(text):
     return {"messages": [{"role": "user", "content": text}]}
 
@@ -45,11 +48,13 @@ def test_each_line_is_answered_in_its_own_format_and_errors_have_their_place(fil
         {"custom_id": "x", "method": "POST", "url": "/v1/chat/completions", "body": body},
         {"messages": [{"role": "robot", "content": "x"}], "id": "bad-role"},
         conversation("Hello!") | {"temprature": 1},
+        {"custom_id": "y", "body": conversation("Hello!") | {"max_completion_tokens": 2} | OPENAI_OPTIONS},
+        conversation("Hello!") | {"id": "likely", "logprobs": 0, "max_tokens": 2},
     ]
     write_lines(source, lines)
     result = run("batch", str(source), str(target), *GREEDY)
     assert result.returncode == 0, result.stderr
-    assert "2 answered, 3 failed, 0 before" in result.stderr
+    assert "4 answered, 3 failed, 0 before" in result.stderr
     records = {record["id"]: record for record in read_lines(target)}
     assert records["line-1"]["text"].startswith("Hello!")
     assert records["line-1"]["finish_reason"] == "stop"
@@ -58,6 +63,12 @@ def test_each_line_is_answered_in_its_own_format_and_errors_have_their_place(fil
     answer = records["batch-x"]["response"]["body"]["choices"][0]["message"]
     assert answer["role"] == "assistant"
     assert answer["content"].startswith("你好")
+    choice = records["batch-y"]["response"]["body"]["choices"][0]
+    assert choice["finish_reason"] == "length"
+    assert "".join(place["token"] for place in choice["logprobs"]["content"]) == choice["message"]["content"]
+    assert [len(place["top_logprobs"]) for place in choice["logprobs"]["content"]] == [2, 2]
+    assert [place["chosen"]["rank"] for place in records["likely"]["logprobs"]] == [1, 1]
+    assert "logprobs" not in records["line-1"]
     assert "你好" in target.read_text()  # as it is, not escaped
     assert "robot" in records["bad-role"]["error"]["message"]
     assert records["line-5"]["error"]["hint"] == "Did you mean temperature?"
