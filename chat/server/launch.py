@@ -170,11 +170,11 @@ def server_arguments(
             ours |= {"--enable-auto-tool-choice": "", "--tool-call-parser": tool_parser}
         if reasoning_parser:
             ours["--reasoning-parser"] = reasoning_parser
+    if num_gpus := _tensor_parallel_size(settings, folder, chosen):
+        ours["--tensor-parallel-size"] = str(num_gpus)
     if _is_cpu_build():
         if "--gpu-memory-utilization" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
             ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
-    elif num_gpus := _tensor_parallel_size(settings, folder, chosen):
-        ours["--tensor-parallel-size"] = str(num_gpus)
     if weights_bytes(folder) < SMALL_MODEL_BYTES:
         ours["--enforce-eager"] = ""  # compiling would take longer than all of its answers
     named = {word.split("=")[0].replace("_", "-") for word in chosen}
@@ -200,7 +200,7 @@ def _tensor_parallel_size(settings: ServeSettings, folder: Path, chosen: Sequenc
         "-pp",
         "--distributed-executor-backend",
     )
-    if any(word.split("=")[0] in parallel for word in chosen):
+    if _is_cpu_build() or any(word.split("=")[0] in parallel for word in chosen):
         return None
     machine = find_machine()
     num_gpus = machine.num_devices if machine.kind == "gpu" else 1
