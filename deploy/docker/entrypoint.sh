@@ -10,7 +10,7 @@
 #   HF_TOKEN_PATH        a file with the token for gated models on Hugging Face (a secret, not a variable)
 #   DATA_DIR, LOG_DIR    /workspace/data, /workspace/logs
 #
-# Words behind the image's name are options of vLLM's server: docker run IMAGE --max-model-len 8192
+# Words behind the image's name are options of serve or of vLLM's server: docker run IMAGE --max-model-len 8192
 set -euo pipefail
 
 die() {
@@ -69,4 +69,4 @@ fi
 
 # The server's output goes to the container's log and, rotated, to a file; the server itself gets the signals.
 exec > >(exec python3 "$here/rotate_log.py" "$LOG_DIR/server.log" "$LOG_BYTES" "$LOG_BACKUPS") 2>&1
-exec python3 -m vllm_deploy serve -- "$@"
+exec python3 -m vllm_deploy serve "$@"

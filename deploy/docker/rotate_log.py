@@ -18,7 +18,7 @@ def main(file: str, max_bytes: int, num_backups: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.raiseExceptions = False
-    kept = logging.handlers.RotatingFileHandler(file, maxBytes=max_bytes, backupCount=num_backups, errors="replace")
+    kept = logging.handlers.RotatingFileHandler(file, maxBytes=max_bytes, backupCount=num_backups, encoding="utf-8")
     for raw in sys.stdin.buffer:
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
