@@ -74,7 +74,7 @@ def _indent(lines: Iterator[str], depth: int = 1) -> Iterator[str]:
 
 
 def _main(folder: Path, *, as_root: bool) -> Iterator[str]:
-    yield "# Written by vllm_deploy.py stack; changes are lost."
+    yield "# Written by chat/stack/front.py: changes here are lost."
     yield "daemon off;"
     if as_root:
         yield "user root;"

@@ -14,7 +14,7 @@ from chat.stack.description import LLMDescription, ServiceDescription, StackDesc
 from chat.stack.files import StackFiles
 from chat.stack.presets import PRESETS, Kind
 
-__all__ = ["Plan", "Process", "make_plan", "served_name"]
+__all__ = ["ROUTER_TUNING", "Plan", "Process", "make_plan", "served_name"]
 
 INNER_HOST = "127.0.0.1"
 PROGRAM = (sys.executable, "-m", "vllm_deploy")
@@ -236,16 +236,22 @@ def web_arguments(url: str, port: int, keys_file: Path) -> Iterator[str]:
     yield from ("--api-key-file", str(keys_file), "--keys", str(keys_file))
 
 
-def router_arguments(port: int, metrics_port: int, replicas: Sequence[Process]) -> Iterator[str]:
-    """Yield the router's command line.
+# A dead server is left out after two failed checks, a second apart, so that conversations move to another one within
+# 5 s; a server that is only busy has 5 s to answer a check. It is back 5 s after it answers again.
+ROUTER_TUNING = (
+    "--policy=sticky_least_loaded",
+    "--health-check-interval-secs=1",
+    "--health-check-timeout-secs=5",
+    "--health-failure-threshold=2",
+    "--health-success-threshold=1",
+    "--cb-timeout-duration-secs=5",
+    "--worker-startup-check-interval=1",
+    "--request-timeout-secs=7200",
+)
 
-    A dead server is left out after two failed checks, a second apart, so that conversations move to another one
-    within 5 s; a server that is only busy has 5 s to answer a check. It is back 5 s after it answers again.
-    """
+
+def router_arguments(port: int, metrics_port: int, replicas: Sequence[Process]) -> Iterator[str]:
+    """Yield the router's command line."""
     yield from (sys.executable, "-m", "vllm_router.launch_router", "--host", INNER_HOST, "--port", str(port))
     yield from ("--worker-urls", *(replica.url for replica in replicas))
-    yield from ("--policy", "sticky_least_loaded", "--prometheus-port", str(metrics_port))
-    yield from ("--health-check-interval-secs", "1", "--health-check-timeout-secs", "5")
-    yield from ("--health-failure-threshold", "2", "--health-success-threshold", "1")
-    yield from ("--cb-timeout-duration-secs", "5", "--worker-startup-check-interval", "1")
-    yield from ("--request-timeout-secs", "7200", "--log-level", "warning")
+    yield from (*ROUTER_TUNING, "--prometheus-port", str(metrics_port))

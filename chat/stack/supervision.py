@@ -129,6 +129,7 @@ class Supervisor:
             capture_output=True,
             text=True,
             check=False,
+            umask=0o077,
         )
         if result.returncode:
             raise StackError(f"the supervisor does not start: {(result.stderr or result.stdout).strip()}")

@@ -143,11 +143,20 @@ def test_one_address_answers_for_all_models(stack):
     assert stack.chat("Hello!").json()["choices"][0]["message"]["content"].strip().startswith("Hello!")
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/v1/embeddings", "/v2/rerank", "/tokenize"])
+BODIES = {
+    "/v1/chat/completions": {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}]},
+    "/v1/embeddings": {"model": "tiny-embedding", "input": "Hello!"},
+    "/v2/rerank": {"model": "tiny-reranker", "query": "Hello?", "documents": ["Hello!"]},
+    "/tokenize": {"model": "demo", "prompt": "Hello!"},
+    "/v1/models": None,
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
 def test_nothing_answers_without_the_key(stack, path):
-    call = httpx.get if path == "/v1/models" else httpx.post
     for headers in ({}, {"Authorization": "Bearer a-wrong-key-of-nobody"}):
-        assert call(f"{stack.url}{path}", headers=headers).status_code == 401
+        method = "POST" if BODIES[path] else "GET"
+        assert httpx.request(method, f"{stack.url}{path}", json=BODIES[path], headers=headers).status_code == 401
 
 
 def test_the_second_key_of_the_file_opens_every_service_as_well(stack):
@@ -247,6 +256,15 @@ def test_other_settings_want_it_down_first(stack):
         stack.file.write_text(text)
     assert refused.returncode == 1
     assert "up with other settings" in refused.stderr
+
+
+def test_the_depth_of_the_queue_is_told_to_whoever_scales(stack):
+    script = ROOT / "deploy" / "serverless" / "queue_depth.sh"
+    environment = os.environ | {"OPENAI_API_KEY": stack.headers["Authorization"].removeprefix("Bearer ")}
+    result = subprocess.run(
+        [script, stack.rows()["llm-2"].process.url], env=environment, capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout).keys() == {"waiting", "running"}
 
 
 def test_logs_are_kept_one_for_each_process(stack):
