@@ -48,6 +48,9 @@ CLOSED_PARTS = frozenset({"prompt_embeds", "image_embeds", "audio_embeds", "vide
 CLOSED_HEADERS = {b"x-request-id": "request_id", b"x-vllm-priority": "priority"}
 
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "request_output_len")
+# What a request that says nothing is given, where there is a limit.
+TOKEN_FIELD = dict.fromkeys(SALTED_PATHS, "max_tokens")
+TOKEN_FIELD |= {"/v1/responses": "max_output_tokens", "/v1/chat/interactive": "request_output_len"}
 LISTS = (
     "messages",
     "input",
@@ -132,8 +135,8 @@ class Policy:
         if not limit:
             return
         said = [_check_number(body, name, limit) for name in TOKEN_LIMITS]
-        if path in SALTED_PATHS and not any(said):
-            body["max_output_tokens" if path == "/v1/responses" else "max_tokens"] = limit
+        if path in TOKEN_FIELD and not any(said):
+            body[TOKEN_FIELD[path]] = limit
 
     def _check_lists(self, body: dict[str, Any]) -> None:
         limit = self.settings.max_messages

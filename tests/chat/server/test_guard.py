@@ -292,6 +292,8 @@ def test_a_cap_on_tokens_holds_for_those_who_say_nothing(tmp_path, routes):
     assert routes.json["max_tokens"] == 100
     ask(guard, "/v1/responses", body={"input": "x"})
     assert routes.json["max_output_tokens"] == 100
+    ask(guard_with(tmp_path, routes, max_tokens=100, allowed_paths=("/v1/chat/*",)), "/v1/chat/interactive", body={})
+    assert routes.json == {"request_output_len": 100}
     ask(guard, body={**CHAT, "max_completion_tokens": 7})
     assert "max_tokens" not in routes.json
 
