@@ -23,6 +23,13 @@ class ScriptedEngine:
         self.step_may_go = threading.Event()
         self.step_may_go.set()
         self.breaks = False
+        self.sleeps = 0  # the level, 0 while awake
+
+    def sleep(self, level: int) -> None:
+        self.sleeps = level
+
+    def wake_up(self) -> None:
+        self.sleeps = 0
 
     def add_request(self, request_id: str, prompt: str, params: Any, **options: Any) -> str:
         self.threads.add(threading.get_ident())
@@ -157,3 +164,30 @@ def test_call_runs_between_steps_and_hands_errors_back(thread):
     assert thread.call(lambda engine: engine.has_unfinished_requests()) is False
     with pytest.raises(AttributeError):
         thread.call(lambda engine: engine.no_such_thing)
+
+
+def test_a_sleeping_engine_refuses_requests_until_it_wakes(engine, thread):
+    thread.sleep(2)
+    assert engine.sleeps == 2
+    refused: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+    thread.submit("a", "abc", None, refused.put)
+    error = refused.get(timeout=10).error
+    assert isinstance(error, EngineError)
+    assert "wake_up" in error.hint
+    thread.wake_up()
+    thread.wake_up()  # awake already: nothing happens
+    assert engine.sleeps == 0
+    answered: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+    thread.submit("b", "abc", None, answered.put)
+    assert collect(answered) == "abc"
+
+
+def test_an_engine_that_answers_does_not_fall_asleep(engine, thread):
+    arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+    thread.submit("a", "a" * 100_000, None, arrivals.put)  # many steps
+    with pytest.raises(EngineError, match="answers are under way"):
+        thread.sleep()
+    assert engine.sleeps == 0
+    thread.abort("a")
+    thread.sleep()
+    assert engine.sleeps == 1
