@@ -351,9 +351,10 @@ class _Link:
             return ConversationNotFoundError(said or "there is no such conversation")
         if status == 413:
             return StoreError(f"{self._root} does not take so much at once: {said}", hint="Split what you import.")
-        if status in (429, 502, 503, 504):
+        if status in (502, 503, 504):
             return StoreBusyError(f"{self._root}: {said or status}")
-        return StoreError(f"{self._root} answers {status}: {said}", hint="The server's log tells more.")
+        hint = "The server's log tells more." if status >= 500 else None
+        return StoreError(f"{self._root} answers {status}: {said}", hint=hint)
 
 
 def _words_of(response: httpx2.Response) -> str:

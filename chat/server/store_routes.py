@@ -6,19 +6,18 @@ through one route, in which a request that is sent again changes nothing: client
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chat import transfer
 from chat.conversation import Message
-from chat.server.access import owner_of, store_of
+from chat.server.access import owner_of, store_of, turns_of
+from chat.server.problems import OpenAIRoute, RequestError
 from chat.store_changes import Changes
-from errors import ConversationNotFoundError, StoreBusyError, StoreError
+from errors import StoreError
 
 __all__ = ["router"]
 
@@ -31,7 +30,7 @@ Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
 # chat.store_writer: machine, its present run, process, when that started, a number of its own.
 WriterName = Annotated[str, Field(pattern=r"^[^ ]{1,200} [^ ]{1,80} [0-9]{1,7} [0-9-]{1,20} [0-9a-f]{8}$")]
 
-router = APIRouter(prefix="/v1/store", tags=["Store"])
+router = APIRouter(prefix="/v1/store", tags=["Store"], route_class=OpenAIRoute)
 
 
 class Body(BaseModel):
@@ -179,8 +178,7 @@ def describe_store(request: Request) -> StoreDescription:
 def list_conversations(request: Request, limit: Limit = 50, unfinished: bool = False) -> ConversationList:
     """Return the latest conversations, or the latest whose last turn was cut off."""
     store, owner = store_of(request), owner_of(request)
-    with answered():
-        found = store.unfinished(owner=owner, limit=limit) if unfinished else store.recent(owner=owner, limit=limit)
+    found = store.unfinished(owner=owner, limit=limit) if unfinished else store.recent(owner=owner, limit=limit)
     return ConversationList(data=[ConversationLine.model_validate(line, from_attributes=True) for line in found])
 
 
@@ -192,8 +190,7 @@ def list_conversations(request: Request, limit: Limit = 50, unfinished: bool = F
 )
 def load_conversation(request: Request, conversation_id: ConversationId) -> Response:
     """Return a conversation with all of its messages: variants, branches, pins and token ids."""
-    with answered():
-        conversation = store_of(request).load(conversation_id, owner=owner_of(request))
+    conversation = store_of(request).load(conversation_id, owner=owner_of(request))
     document = json.dumps(transfer.to_dict(conversation), ensure_ascii=False)
     return Response(document, media_type="application/json")
 
@@ -201,23 +198,28 @@ def load_conversation(request: Request, conversation_id: ConversationId) -> Resp
 @router.post("/changes", summary="Write changes", status_code=204)
 def write_changes(request: Request, body: ChangesRequest) -> None:
     """Keep what is new of conversations: all of it, or nothing. Sent twice, it is kept once."""
+    store, owner = store_of(request), owner_of(request)
     changes = [_to_changes(one) for one in body.changes]
-    with answered():
-        store_of(request).apply(changes, owner=owner_of(request), writer=body.writer, is_over=body.is_over)
+    if num_new := sum(one.is_new for one in changes):
+        turns_of(request).check_room(owner, num_new)
+    try:
+        store.apply(changes, owner=owner, writer=body.writer, is_over=body.is_over)
+    except StoreError as error:
+        if type(error) is StoreError and error.__cause__ is None:  # nothing that a database said
+            raise RequestError(str(error), status=409) from error
+        raise
 
 
 @router.post("/conversations/{conversation_id}/settle", summary="Settle a conversation", status_code=204)
 def settle_conversation(request: Request, conversation_id: ConversationId, body: WriterRequest) -> None:
     """Leave a cut-off turn as it is: the conversation is no longer among the unfinished."""
-    with answered():
-        store_of(request).settle(conversation_id, owner=owner_of(request), writer=body.writer)
+    store_of(request).settle(conversation_id, owner=owner_of(request), writer=body.writer)
 
 
 @router.delete("/conversations/{conversation_id}", summary="Delete a conversation")
 def delete_conversation(request: Request, conversation_id: ConversationId) -> Deleted:
     """Delete a conversation for ever."""
-    with answered():
-        title = store_of(request).delete(conversation_id, owner=owner_of(request))
+    title = store_of(request).delete(conversation_id, owner=owner_of(request))
     return Deleted(id=conversation_id, title=title)
 
 
@@ -226,41 +228,24 @@ def search_messages(
     request: Request, text: Annotated[str, Query(max_length=1000)], limit: Annotated[int, Query(ge=1, le=10_000)] = 20
 ) -> HitList:
     """Return the messages that hold all words of a text."""
-    with answered():
-        hits = store_of(request).search(text, owner=owner_of(request), limit=limit)
+    hits = store_of(request).search(text, owner=owner_of(request), limit=limit)
     return HitList(data=[HitLine.model_validate(hit, from_attributes=True) for hit in hits])
 
 
 @router.post("/leave", summary="Say that a writer has ended", status_code=204)
 def leave(request: Request, body: WriterRequest) -> None:
     """Note that a client has ended: questions that it left unanswered were left so on purpose."""
-    with answered():
-        store_of(request).leave(body.writer, owner=owner_of(request))
-
-
-@contextlib.contextmanager
-def answered() -> Iterator[None]:
-    """Answer a store's errors by a status; what they say of files and databases is for the server's log alone."""
-    try:
-        yield
-    except ConversationNotFoundError as error:
-        raise HTTPException(404, str(error)) from error
-    except StoreBusyError as error:
-        raise HTTPException(503, "the server's store is busy; try again in a moment") from error
-    except StoreError as error:
-        if error.__cause__ is None:  # nothing that a database said: the request is at fault
-            raise HTTPException(409, str(error)) from error
-        raise HTTPException(500, "the server's store cannot be read or written") from error
+    store_of(request).leave(body.writer, owner=owner_of(request))
 
 
 def _to_changes(body: ConversationChanges) -> Changes:
     values = {message.id: message.model_dump() for message in body.messages}
     if len(values) < len(body.messages):
-        raise HTTPException(400, "two messages have the same id")
+        raise RequestError("two messages have the same id", param="messages")
     try:
         json.dumps([body.fields.settings, [value["tool_calls"] for value in values.values()]], allow_nan=False)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"settings or tool calls cannot be kept: {error}") from error
+        raise RequestError(f"settings or tool calls cannot be kept: {error}") from error
     messages = tuple(Message(**value | {"tool_calls": tuple(value["tool_calls"])}) for value in values.values())
     return Changes(
         conversation_id=body.conversation_id,

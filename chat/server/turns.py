@@ -76,12 +76,18 @@ class Turns:
         Raises:
             QuotaExceededError: the owner has as many as are allowed.
         """
-        limit = self.settings.max_conversations
-        if limit and self.store.served.num_conversations(owner) >= limit:
-            raise QuotaExceededError(
-                f"you have {limit} conversations, the most that this server keeps", hint="Delete some."
-            )
+        self.check_room(owner)
         return self.store.create(owner=owner, **fields)
+
+    def check_room(self, owner: str, num_new: int = 1) -> None:
+        """Refuse further conversations of an owner who has as many as are allowed.
+
+        Raises:
+            QuotaExceededError: they would be too many.
+        """
+        limit = self.settings.max_conversations
+        if limit and self.store.served.num_conversations(owner) + num_new > limit:
+            raise QuotaExceededError(f"{limit} conversations are the most that this server keeps", hint="Delete some.")
 
     async def open(self, conversation_id: str, *, owner: str, name: str | None = None) -> Turn:
         """Take the lease of a turn and load its conversation; :meth:`Turn.close` it if it does not begin.

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from chat.server import store_routes
+from chat.server.served_settings import ServedSettings
+from chat.server.turns import Turns
 from chat.store import ConversationStore
 
 OWNERS = {"key-of-local": "local", "key-of-bob": "bob"}
@@ -31,6 +33,7 @@ class StoreServer:
         self.store = store
         self.before: Callable[[str], None] = lambda path: None
         self.cuts: dict[str, bool] = {}
+        self.settings = ServedSettings()
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
@@ -41,6 +44,7 @@ class StoreServer:
         app = FastAPI()
         app.include_router(store_routes.router)
         app.state.conversation_store = self.store
+        app.state.conversation_turns = Turns(self.store, self.settings)
         app.add_middleware(Keys, server=self)
         config = uvicorn.Config(app, port=self.port, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)

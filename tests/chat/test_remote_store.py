@@ -16,6 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from chat import remote_store
 from chat.conversation import Conversation, Message
 from chat.remote_store import RemoteStore, find_store
+from chat.server.served_settings import ServedSettings
 from chat.store import ConversationStore
 from chat.store_interface import Store
 from chat.store_writer import Writer
@@ -350,6 +351,20 @@ def test_nobody_writes_into_anothers_conversation_by_its_ids(server, remote):
     assert (contents(loaded), loaded.title) == (["mine"], "mine")
     assert bobs.recent() == []
     bobs.close()
+
+
+def test_more_conversations_than_are_allowed_are_refused(server, remote):
+    server.settings = ServedSettings(max_conversations=2)
+    server.stop()
+    server.start()
+    conversations = [remote.create(), remote.create()]
+    with pytest.raises(StoreError, match="2 conversations are the most"):
+        remote.create()
+    with pytest.raises(StoreError, match="2 conversations are the most"):
+        remote.insert_all([Conversation(title="a")])
+    say(remote, conversations[0], "those that are there go on")
+    remote.delete(conversations[1].id)
+    remote.create()
 
 
 def test_a_wrong_key_is_told_without_naming_it(server):
