@@ -248,7 +248,7 @@ def _value(chosen: Sequence[str], option: str) -> str:
     'float32'
     """
     found = ""
-    for word, behind in zip(chosen, [*chosen[1:], ""], strict=True):
+    for word, behind in zip(chosen, [*chosen[1:], ""], strict=False):
         name, equals, value = word.partition("=")
         if name == option:
             found = value if equals else behind
