@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from pydantic import ValidationError
 
 from errors import (
     ChatError,
@@ -99,10 +100,14 @@ class FlatRoute(APIRoute):
 
         @functools.wraps(handle)
         async def answer(request: Request) -> Response:
+            from vllm.exceptions import VLLMError
+
             try:
                 return await handle(request)
-            except RequestValidationError as error:
+            except (RequestValidationError, ValidationError) as error:
                 return _flat_error(RequestError(_what_is_wrong(error), param=_field_at_fault(error)))
+            except VLLMError as error:
+                return _flat_error(_as_vllm_says(error))
 
         return answer
 
@@ -124,6 +129,14 @@ def _flat_error(error: ChatError) -> JSONResponse:
     return JSONResponse(flat, status, headers=_headers(status))
 
 
+def _as_vllm_says(error: Exception) -> RequestError:
+    """Return vLLM's own judgement of an error that one of its objects raised."""
+    from vllm.entrypoints.serve import create_error_response
+
+    said = create_error_response(error).error
+    return RequestError(said.message, param=said.param, status=said.code)
+
+
 def _headers(status: int) -> dict[str, str]:
     return {"Retry-After": BUSY_RETRY_S} if status in (409, 503) else {}
 
@@ -136,12 +149,12 @@ def _code(error: ChatError, status: int) -> str:
     return HTTPStatus(status).phrase.lower().replace(" ", "_")
 
 
-def _what_is_wrong(error: RequestValidationError) -> str:
+def _what_is_wrong(error: RequestValidationError | ValidationError) -> str:
     found = error.errors()[0]
     place = ".".join(str(part) for part in found.get("loc", ()) if part != "body")
     return f"{place}: {found.get('msg', 'it is not valid')}" if place else str(found.get("msg", error))
 
 
-def _field_at_fault(error: RequestValidationError) -> str | None:
+def _field_at_fault(error: RequestValidationError | ValidationError) -> str | None:
     place = [str(part) for part in error.errors()[0].get("loc", ()) if part != "body"]
     return place[0] if place else None

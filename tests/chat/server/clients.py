@@ -1,0 +1,69 @@
+"""Clients of a running server, as people use them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+from openai import OpenAI
+
+from tests.serving import RunningServer
+
+__all__ = ["GREEDY", "ask", "client_of", "http_of", "lines_of", "openai_of", "soon"]
+
+GREEDY = {"temperature": 0.0, "enable_thinking": False}
+TIMEOUT_S = 120.0
+
+
+@contextlib.contextmanager
+def http_of(server: RunningServer, owner: str = "local") -> Iterator[httpx.Client]:
+    """A plain HTTP client with the key of an owner."""
+    with httpx.Client(base_url=server.url, headers=server.headers(owner), timeout=TIMEOUT_S) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def openai_of(server: RunningServer, owner: str = "local") -> Iterator[OpenAI]:
+    """The official client, as it comes."""
+    with OpenAI(base_url=f"{server.url}/v1", api_key=server.keys[owner], max_retries=0, timeout=TIMEOUT_S) as client:
+        yield client
+
+
+def client_of(http: httpx.Client) -> Callable[..., dict[str, Any]]:
+    """Return a function that talks in sessions and gives the reply."""
+
+    def talk(prompt: Any, **fields: Any) -> dict[str, Any]:
+        body = {"prompt": prompt, "interactive_mode": True, **GREEDY, **fields}
+        reply = http.post("/v1/chat/interactive", json=body)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    return talk
+
+
+def lines_of(http: httpx.Client, prompt: Any, **fields: Any) -> Iterator[dict[str, Any]]:
+    """Talk in a session and give the lines of the streamed reply as they come."""
+    body = {"prompt": prompt, "interactive_mode": True, "stream": True, **GREEDY, **fields}
+    with http.stream("POST", "/v1/chat/interactive", json=body) as reply:
+        assert reply.status_code == 200, reply.read()
+        for line in reply.iter_lines():
+            yield json.loads(line)
+
+
+def ask(openai: OpenAI, text: Any, **fields: Any) -> Any:
+    """Ask for a response, without chance and without thinking."""
+    no_thinking = {"chat_template_kwargs": {"enable_thinking": False}}
+    return openai.responses.create(model="demo", input=text, temperature=0.0, extra_body=no_thinking, **fields)
+
+
+def soon(holds: Callable[[], Any], within_s: float = 20.0) -> Any:
+    """Wait until something holds; return it."""
+    deadline_s = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.05)
+    return found
