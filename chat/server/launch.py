@@ -139,7 +139,10 @@ def _find_model(settings: ServeSettings, chosen: Sequence[str]) -> _Model:
     folder = resolve_model(name)
     check_loadable({"model": str(folder), "dtype": _value(chosen, "--dtype") or "auto"})
     names = settings.served_model_name or (settings.model or name,)
-    return _Model(folder, names, None if _is_pooling(folder, chosen) else PromptBuilder.from_pretrained(folder))
+    if _is_pooling(folder, chosen):
+        return _Model(folder, names, None)
+    template = _value(chosen, "--chat-template") or None
+    return _Model(folder, names, PromptBuilder.from_pretrained(folder, chat_template=template))
 
 
 def _is_pooling(folder: Path, chosen: Sequence[str]) -> bool:

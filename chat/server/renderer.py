@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import Any
 
@@ -16,11 +17,13 @@ from vllm.renderers.params import ChatParams
 from vllm.utils.async_utils import make_async
 
 from chat.connection import GENERATED_IDS
-from errors import ChatError
+from errors import ChatError, PromptError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
 
 __all__ = ["ChatMLRenderer"]
+
+logger = logging.getLogger(__name__)
 
 # What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
 NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template", GENERATED_IDS)
@@ -34,7 +37,10 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
         self._folder = resolve_model(self.model_config.tokenizer)
         self._builder_for = lru_cache(maxsize=4)(self._make_builder)
         self._build_async = make_async(self._build, executor=self._executor)
-        self._builder_for(None)  # a model without a template is an error now and not at the first request
+        try:
+            self._builder_for(None)
+        except PromptError as error:  # vLLM hands a template of --chat-template on with each request only
+            logger.warning("%s; prompts can be built by a template of --chat-template alone", error)
 
     def render_messages(self, messages: list[Any], params: ChatParams) -> tuple[list[Any], Any]:
         conversation, media, _ = parse_chat_messages(messages, self.model_config, **_parsing(params))
