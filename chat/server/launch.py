@@ -175,9 +175,9 @@ def server_arguments(
             ours["--reasoning-parser"] = reasoning_parser
     if num_gpus := _tensor_parallel_size(settings, folder, chosen):
         ours["--tensor-parallel-size"] = str(num_gpus)
-    if _is_cpu_build():
-        if "--gpu-memory-utilization" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
-            ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
+    sized = _value(chosen, "--gpu-memory-utilization") or os.environ.get("VLLM_CPU_KVCACHE_SPACE")
+    if _is_cpu_build() and not sized:
+        ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
     if weights_bytes(folder) < SMALL_MODEL_BYTES:
         ours["--enforce-eager"] = ""  # compiling would take longer than all of its answers
     named = {word.split("=")[0].replace("_", "-") for word in chosen}
