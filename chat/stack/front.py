@@ -95,7 +95,6 @@ def _http(folder: Path) -> Iterator[str]:
     yield "proxy_http_version 1.1;"
     yield 'proxy_set_header Connection "";'
     yield "proxy_set_header Host $http_host;"
-    yield "proxy_set_header X-Request-ID $request_id;"
     yield "proxy_set_header X-Session-ID $session;"
     yield "proxy_set_header X-Data-Parallel-Rank $rank;"
     yield "# Answers stream: every piece goes on at once, and a client that leaves ends its answer."
