@@ -77,7 +77,7 @@ def _run(repl: Repl, call: ToolCall) -> str | None:
         return None
     finally:
         display.status("")
-    display.dim(shown_result(result))
+    display.dim(shown_result(result), wrapped=False)
     return result
 
 
@@ -134,7 +134,7 @@ def show_steps(repl: Repl, messages: tuple[Message, ...]) -> None:
     """Print what followed a question: answers, calls, and the beginnings of results."""
     for message in messages:
         if message.role == "tool":
-            repl.display.dim(shown_result(message.content))
+            repl.display.dim(shown_result(message.content), wrapped=False)
             continue
         if message.content:
             repl.display.markdown(message.content)

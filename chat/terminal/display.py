@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from wcwidth import ljust, rjust
+from wcwidth import ljust, rjust, wrap
 from wcwidth import width as text_width
 
 from chat.error_texts import error_words
@@ -115,23 +115,24 @@ class Display:
         self.status("")
         self._write_note(printable(text) + "\n")
 
-    def dim(self, text: str) -> None:
-        """Print a remark that may be overlooked."""
+    def dim(self, text: str, *, wrapped: bool = True) -> None:
+        """Print a remark that may be overlooked; its lines as they are, if they are not ours to wrap."""
         self.status("")
-        self._write_note(self._styled(printable(text), DIM) + "\n")
+        text = self._wrapped(text) if wrapped else printable(text)
+        self._write_note(self._styled(text, DIM) + "\n")
 
     def warn(self, text: str) -> None:
         """Print what should not be overlooked."""
         self.status("")
-        self._write_note(self._styled(printable(text), YELLOW) + "\n")
+        self._write_note(self._styled(self._wrapped(text), YELLOW) + "\n")
 
     def error(self, error: ChatError) -> None:
         """Print what went wrong and, on a second line, what to do."""
         self.status("")
         message, hint = error_words(error, self.texts.language)
-        self._write_note(self._styled(printable(self.texts("error", message=message)), RED) + "\n")
+        self._write_note(self._styled(self._wrapped(self.texts("error", message=message)), RED) + "\n")
         if hint:
-            self._write_note(printable(self.texts("hint", hint=hint)) + "\n")
+            self._write_note(self._wrapped(self.texts("hint", hint=hint)) + "\n")
 
     def prompt(self, text: str) -> None:
         """Print a prompt: no newline behind it."""
@@ -199,6 +200,14 @@ class Display:
         if not self.mode.color_system or not text or (self.mode.no_color and style != DIM):
             return text
         return "\n".join(f"{style}{line}{PLAIN}" if line else line for line in text.split("\n"))
+
+    def _wrapped(self, text: str) -> str:
+        """Return a note of ours, broken between words where the terminal would break inside them."""
+        lines = printable(text).split("\n")
+        if not self.mode.repainting:
+            return "\n".join(lines)
+        columns = max(self.size()[0], 20)
+        return "\n".join("\n".join(wrap(line, columns)) if text_width(line) > columns else line for line in lines)
 
     def _write_answer(self, text: str) -> None:
         self._answers.write(text)

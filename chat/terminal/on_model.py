@@ -259,7 +259,7 @@ def log(repl: Repl, argument: str) -> None:
     except OSError:
         lines = []
     for line in lines:
-        repl.display.dim(line[:300])
+        repl.display.dim(line[:300], wrapped=False)
 
 
 def config(repl: Repl, argument: str) -> None:

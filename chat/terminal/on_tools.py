@@ -45,7 +45,11 @@ def _show(repl: Repl) -> None:
     toolbox.begin()
     toolbox.wait(timeout_s=1.0)
     rows = [
-        [texts(f"tools.state.{row.state}"), row.tool or f"[{row.source}]", first_line(row.text)]
+        [
+            texts(f"tools.state.{row.state}"),
+            row.tool or f"[{row.source}]",
+            row.text if row.state == "failed" else first_line(row.text),
+        ]
         for row in toolbox.rows()
     ]
     repl.display.table(rows)
