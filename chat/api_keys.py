@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 
 from errors import ConfigError
 
-__all__ = ["LOCAL_OWNER", "default_key_file", "find_api_key", "is_loopback", "make_key_file", "parse_keys", "read_key_file"]
+__all__ = [
+    "LOCAL_OWNER",
+    "default_key_file",
+    "find_api_key",
+    "is_loopback",
+    "make_key_file",
+    "parse_keys",
+    "read_key_file",
+]
 
 LOCAL_OWNER = "local"
 API_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -80,7 +88,7 @@ def make_key_file(file: Path) -> bool:
     Raises:
         ConfigError: it cannot be written.
     """
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
