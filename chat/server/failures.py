@@ -68,7 +68,7 @@ def explain_end(
 
 
 def _explain(lines: Sequence[str], exit_code: int | None, facts: Mapping[str, Any]) -> ChatError:
-    text = "\n".join(lines)
+    text = "\n".join(line for line in lines if "rror" in line)
     for sign, message, hint in _SIGNS:
         if found := re.search(sign, text):
             return ServerError(message.format(**found.groupdict()), hint=hint)
