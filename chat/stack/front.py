@@ -164,6 +164,13 @@ def _locations(upstreams: Upstreams, models: Path | None) -> Iterator[str]:
     elif not upstreams.llm:
         yield f"location = /v1/models {{ proxy_pass http://{first}; }}"
     if upstreams.web:
-        yield "location / { proxy_pass http://web; }"
+        yield "location / {"
+        yield "    proxy_pass http://web;"
+        yield "    # The page answers to this machine's names; the name that the browser asked for goes beside it."
+        yield "    proxy_set_header Host 127.0.0.1;"
+        yield "    proxy_set_header X-Forwarded-Host $http_host;"
+        yield "    proxy_set_header X-Forwarded-Proto $scheme;"
+        yield '    proxy_set_header Connection "";'
+        yield "}"
     else:
         yield "location / { return 404; }"

@@ -137,7 +137,7 @@ def make_plan(
         router = Process("router", arguments, port, health=ROUTER_HEALTH, environment={"NO_COLOR": "1"})
     if description.web:
         port = ports.take(description.web.port)
-        web = Process("web", tuple(web_arguments(front.url, port, keys_file)), port, health="/", start_s=10)
+        web = Process("web", tuple(web_arguments(front.url, port)), port, health="/login", start_s=10)
     return Plan(description, files, keys_file, tuple(servers), front, router, web, metrics_port)
 
 
@@ -230,10 +230,9 @@ def option(name: str, value: Any) -> list[str]:
     return [f"--{name}", str(value)]
 
 
-def web_arguments(url: str, port: int, keys_file: Path) -> Iterator[str]:
-    """Yield the web page's command line: it talks to the front as any client does, and asks people for their keys."""
+def web_arguments(url: str, port: int) -> Iterator[str]:
+    """Yield the web page's command line: it talks to the front as any client does; people log in with their keys."""
     yield from (*PROGRAM, "web", "--url", f"{url}/v1", "--host", INNER_HOST, "--port", str(port))
-    yield from ("--api-key-file", str(keys_file), "--keys", str(keys_file))
 
 
 # A dead server is left out after two failed checks, a second apart, so that conversations move to another one within

@@ -28,7 +28,8 @@ from tests.chat.stack.tiny_models import HIDDEN_SIZE, make_tiny_model
 from tests.program import ROOT, run
 
 START_WITHIN_S, STOP_WITHIN_S = 1500, 200
-NUM_PORTS = 8  # the front, four servers, the router and its metrics, one to spare
+NUM_PORTS = 8  # the front, four servers, the router and its metrics, the web page
+HAS_WEB = importlib.util.find_spec("gradio") is not None
 EXAMPLES = ROOT / "examples" / "stack"
 
 STACK = """
@@ -116,7 +117,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     (folder / "keys").write_text("local: a-key-for-all-of-it\nalice: another-key-that-is-hers\n")
     file = folder / "stack.yaml"
     port = free_ports(NUM_PORTS)
-    file.write_text(STACK.format(port=port, folder=folder))
+    file.write_text(STACK.format(port=port, folder=folder) + ("web:\n" if HAS_WEB else ""))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     up = run("stack", "up", "-f", str(file), timeout=START_WITHIN_S, env=environment)
     assert up.returncode == 0, up.stderr + up.stdout
@@ -133,7 +134,7 @@ def test_everything_is_up_and_the_table_says_so(stack):
     status = run("stack", "status", "-f", str(stack.file))
     assert status.returncode == 0
     lines = [line.split() for line in status.stdout.splitlines()[1:]]
-    names = ["llm-1", "llm-2", "embedding", "rerank", "router", "nginx"]
+    names = ["llm-1", "llm-2", "embedding", "rerank", "router", *(["web"] if HAS_WEB else []), "nginx"]
     assert [(line[0], line[1]) for line in lines] == [(name, "ready") for name in names]
 
 
@@ -141,6 +142,19 @@ def test_one_address_answers_for_all_models(stack):
     models = httpx.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
     assert [model["id"] for model in models] == ["demo", "tiny-embedding", "tiny-reranker"]
     assert stack.chat("Hello!").json()["choices"][0]["message"]["content"].strip().startswith("Hello!")
+
+
+@pytest.mark.skipif(not HAS_WEB, reason='the web page is not installed (make install EXTRAS="web")')
+def test_the_web_page_is_at_the_same_address_and_lets_in_who_has_a_key(stack):
+    key = stack.headers["Authorization"].removeprefix("Bearer ")
+    with httpx.Client(base_url=stack.url, headers={"Host": "chat.example"}, timeout=60) as browser:
+        assert browser.get("/").headers["location"].endswith("login")
+        assert browser.post("/login", data={"key": "a-key-of-nobody"}).status_code == 401
+        assert browser.post("/login", data={"key": key}).status_code == 303
+        page = browser.get("/")
+    assert page.status_code == 200
+    assert "gradio" in page.text
+    assert "127.0.0.1" not in page.text, "links must lead to the address that was asked for"
 
 
 BODIES = {
