@@ -96,7 +96,8 @@ class MCPTools:
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._start_timeout_s = start_timeout_s
-        self._lock = threading.Lock()  # guards _connection and _tools
+        self._lock = threading.Lock()  # guards _connection and _tools; held while the server starts
+        self._starting: _Connection | None = None
         self._connection: _Connection | None = None
         self._tools: list[Tool] = []
         _instances.add(self)
@@ -133,7 +134,9 @@ class MCPTools:
         return text
 
     def close(self) -> None:
-        """End the server's process, or the connection to it. Closing twice is fine; the next call starts anew."""
+        """End the server's process, or the connection to it, also while it starts; the next call starts anew."""
+        if (starting := self._starting) is not None:
+            starting.close()
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
@@ -149,7 +152,7 @@ class MCPTools:
     def _connect(self) -> _Connection:
         with self._lock:
             if self._connection is None:
-                connection = _Connection(self._transport, self._start_timeout_s)
+                connection = self._starting = _Connection(self._transport, self._start_timeout_s)
                 try:
                     found = connection.start()
                 except BaseException as error:
@@ -157,6 +160,8 @@ class MCPTools:
                     if not isinstance(error, Exception):
                         raise
                     raise self._not_started(error, connection) from error
+                finally:
+                    self._starting = None
                 self._connection, self._tools = connection, [self._as_tool(tool) for tool in found]
             return self._connection
 
@@ -357,6 +362,7 @@ class _Tail:
 
     def __init__(self) -> None:
         read_fd, self.fd = os.pipe()
+        self._to_close = [self.fd]
         self._lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
         self._thread = threading.Thread(target=self._read, args=(read_fd,), name="mcp-stderr", daemon=True)
         self._thread.start()
@@ -367,8 +373,8 @@ class _Tail:
         return next((line.strip() for line in reversed(self._lines) if line.strip()), "")
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
+        with contextlib.suppress(IndexError):  # closed already; the number may be somebody else's by now
+            os.close(self._to_close.pop())
 
     def _read(self, fd: int) -> None:
         with os.fdopen(fd, encoding="utf-8", errors="replace") as stream:

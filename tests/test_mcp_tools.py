@@ -183,6 +183,21 @@ def test_a_server_that_does_not_start_is_one_sentence_and_leaves_no_process(comm
     assert caught.value.hint
 
 
+def test_a_server_that_is_starting_can_be_closed(tmp_path):
+    """A program that is left must not wait until a server has started that nobody needs any more."""
+    code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    source = MCPTools([sys.executable, "-c", code, str(tmp_path / "pid")], name="slow")
+    starting = threading.Thread(target=lambda: pytest.raises(ToolError, source.tools))
+    starting.start()
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    began_s = time.monotonic()
+    source.close()
+    starting.join()
+    assert time.monotonic() - began_s < 8
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
 def test_a_folder_that_is_not_there_is_named():
     with pytest.raises(ToolError, match="there is no folder /no/such/folder"):
         MCPTools(COMMAND, cwd="/no/such/folder").tools()

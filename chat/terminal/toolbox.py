@@ -63,11 +63,15 @@ class _Entry:
             self._source = None
 
     def _open(self) -> None:
+        tools: Sequence[Tool] = ()
+        error: ChatError | None = None
         try:
             source = self._source = open_source(self.name, self.table, self.folder)
-            self.tools = source.tools()
-        except ChatError as error:
-            self.error, self.is_told = error, False
+            tools = source.tools()
+        except ChatError as problem:
+            error = problem
+        if self._thread is threading.current_thread():  # it was not switched off meanwhile
+            self.tools, self.error, self.is_told = tools, error, False
 
 
 @dataclass(slots=True)

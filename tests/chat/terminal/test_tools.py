@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,17 @@ def test_a_source_that_cannot_be_had_is_told_once_and_ends_nothing(talk: Talk, a
     assert shown.count("error: the tool server broken ended before it answered; it said: no key") == 1
     assert re.search(r"^failed  \[broken\]", shown, re.MULTILINE)
     assert len(backend.requests[0][1]["tools"]) == 3
+
+
+def test_a_source_that_is_switched_off_while_it_starts_is_off(talk: Talk) -> None:
+    tools = {"slow": {"command": [sys.executable, "-c", "import time; time.sleep(60)"]}}
+    backend = ScriptedBackend()
+    began_s = time.monotonic()
+    shown = talk(backend, "/tools", "/tools off", "one", settings=Settings(system="", tools=tools))
+    assert time.monotonic() - began_s < 20
+    assert re.search(r"^starting  \[slow\]$", shown, re.MULTILINE)
+    assert re.search(r"^off  \[slow\]$", shown, re.MULTILINE)
+    assert "error" not in shown
 
 
 def test_two_sources_with_one_name_are_told_apart(talk: Talk, auto: Settings, tmp_path: Path) -> None:
