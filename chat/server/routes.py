@@ -17,6 +17,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
 
+from chat.server.described import describe_uniquely
 from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.store import ConversationStore
 from chat.store_upkeep import expire
@@ -40,6 +41,7 @@ class ChatRoutes:
         """Add the routes; called by vLLM once its own are there."""
         for router in routers():
             app.include_router(router)
+        describe_uniquely(app)
 
     async def init_state(self, engine_client: Any, state: State, args: argparse.Namespace) -> None:
         """Open the store; called by vLLM in every process that serves HTTP.
