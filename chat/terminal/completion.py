@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["LineCompleter", "complete_path"]
 
 MAX_PATHS = 200
+MENTION = re.compile(r'(?:^|\s)@("[^"\n]*|\S*)$')  # a path behind an @ that is being typed
 
 
 class LineCompleter(Completer):
@@ -32,10 +34,10 @@ class LineCompleter(Completer):
         before = document.text_before_cursor
         if before.startswith(("/", "／")) and "\n" not in before:
             yield from self._complete_command(before[1:])
-        elif (word := before.rpartition(" ")[2].rpartition("\n")[2]).startswith("@"):
-            yield from complete_path(word[1:])
+        elif mention := MENTION.search(before):
+            yield from _complete_mention(mention[1])
         elif complete_event.completion_requested:
-            yield from complete_path(word)
+            yield from complete_path(before.rpartition(" ")[2].rpartition("\n")[2])
 
     def _complete_command(self, before: str) -> Iterator[Completion]:
         name, space, argument = before.partition(" ")
@@ -47,9 +49,8 @@ class LineCompleter(Completer):
             return
         yield from self._complete_value(command, argument)
         if command.takes_path or (command.name == "system" and argument.startswith("@")):
-            yield from complete_path(
-                argument.lstrip("@").rpartition(" ")[2] if " " in argument else argument.lstrip("@")
-            )
+            path = argument.lstrip("@")  # all of it may be one path, with spaces in it
+            yield from list(complete_path(path)) or complete_path(path.rpartition(" ")[2])
 
     def _complete_name(self, name: str) -> Iterator[Completion]:
         for command in COMMANDS:
@@ -67,6 +68,18 @@ class LineCompleter(Completer):
         for value, remark in values:
             if value.startswith(word):
                 yield Completion(value, -len(word), display_meta=remark)
+
+
+def _complete_mention(word: str) -> Iterator[Completion]:
+    """Yield what may stand behind an @; a path with spaces is put between quotes."""
+    path = word.removeprefix('"')
+    for completion in complete_path(path):
+        whole = path[: len(path) + completion.start_position] + completion.text
+        if " " in whole or word.startswith('"'):
+            end = "" if whole.endswith("/") else '"'
+            yield Completion(f'"{whole}{end}', -len(word), display=completion.display)
+        else:
+            yield completion
 
 
 def complete_path(word: str) -> Iterator[Completion]:

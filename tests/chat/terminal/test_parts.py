@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import io
 import pkgutil
 import re
 import subprocess
@@ -15,6 +16,8 @@ from string import Formatter
 from typing import Any
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 import chat.terminal
 from chat.config import Settings
@@ -22,10 +25,11 @@ from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
 from chat.terminal.clipboard import copy_sequence
 from chat.terminal.commands import COMMANDS
+from chat.terminal.completion import LineCompleter
 from chat.terminal.display import find_mode
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
-from chat.terminal.repl import run
+from chat.terminal.repl import Repl, run
 from chat.terminal.texts import TEXTS
 from errors import StoreError
 from tests.chat.terminal.conftest import Talk
@@ -184,3 +188,46 @@ def test_an_unwritable_history_is_told_about_once(tmp_path: Path) -> None:
     history.append_string("two")
     assert len(trouble) == 1
     assert history.get_strings() == ["one", "two"]
+
+
+# -- completion ---------------------------------------------------------------------------------------------------
+
+
+def completed(line: str, settings: Settings | None = None) -> list[str]:
+    """Return the lines that Tab offers for a line."""
+    repl = Repl(ScriptedBackend(), ConversationStore.in_memory, settings or Settings(), io.StringIO(), io.StringIO())
+    found = LineCompleter(repl).get_completions(Document(line), CompleteEvent(completion_requested=True))
+    return [line[: len(line) + completion.start_position] + completion.text for completion in found]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("/mul", "/multiline"),
+        ("/多", "/多行"),
+        ("/set temp", "/set temperature="),
+        ("/think h", "/think hidden"),
+        ("/tools o", "/tools off"),
+        ("/tools off ca", "/tools off calc"),
+        ("/model ot", "/model other"),
+        ("/help too", "/help tools"),
+        ("/export op", "/export openai"),
+    ],
+)
+def test_tab_completes_commands_and_what_may_follow_them(line: str, expected: str) -> None:
+    assert expected in completed(line, Settings(tools={"calc": {"python": "calc.py"}}))
+
+
+def test_tab_completes_paths_with_spaces_and_quotes_them_where_a_message_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my notes.md").touch()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert completed("/file my no") == ["/file my notes.md"]
+    assert completed("/file a.txt ~/oth") == ["/file a.txt ~/other/"]
+    assert completed("look at @my") == ['look at @"my notes.md"']
+    assert completed('look at @"my no') == ['look at @"my notes.md"']
+    assert completed("look at @~/oth") == ["look at @~/other/"]
+    assert completed("mail me@my") == []

@@ -294,6 +294,50 @@ def test_full_width_commands_work_as_an_input_method_types_them(start: Start) ->
     terminal.wait_for("list the commands")
 
 
+# -- several lines -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", ["\x1b\r", "\n", "\x1b[13;2u", "\x1b[27;2;13~"])
+def test_keys_that_make_a_new_line(start: Start, tmp_path: Path, keys: str) -> None:
+    """Alt-Enter, Ctrl-J, and Shift-Enter as terminals tell it apart in two ways."""
+    terminal = start("echo")
+    terminal.press("one")
+    terminal.wait_for("> one")
+    terminal.press(keys)
+    terminal.press("two")
+    terminal.wait_for("> one\n  two")
+    terminal.press("\r")
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["one\ntwo"], "what is kept")
+
+
+def test_multiline_swaps_enter_and_alt_enter(start: Start, tmp_path: Path) -> None:
+    terminal = start("echo")
+    terminal.enter("/multiline")
+    terminal.wait_for("Enter makes a new line")
+    terminal.wait_until(terminal.is_prompting)
+    terminal.press("one")
+    terminal.press("\r")
+    terminal.press("two")
+    terminal.wait_for("> one\n  two")
+    terminal.press("\x1b\r")
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["one\ntwo"], "what is kept")
+
+
+def test_the_line_is_edited_in_the_editor(start: Start, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf "%s\\n能" "$(cat "$1")" > "$1"\n')
+    editor.chmod(0o755)
+    terminal = start("echo", environ={"VISUAL": str(editor)})
+    terminal.press("first")
+    terminal.wait_for("> first")
+    terminal.press("\x18\x05")
+    terminal.wait_until(
+        lambda: contents(tmp_path)[:1] == ["first\n能"] or "  能" in terminal.screen.text, "the edited line"
+    )
+    terminal.press("\r")
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["first\n能"], "what is kept")
+
+
 # -- loading ------------------------------------------------------------------------------------------------------
 
 
