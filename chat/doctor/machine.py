@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 NVIDIA_SMI_TIMEOUT_S = 5.0
-PROGRAM_BYTES = 3 << 30  # 3 GiB: Python with PyTorch and vLLM imported, and the demo model
+PROGRAM_BYTES = 2 << 30  # 2 GiB: Python with PyTorch and vLLM imported takes 1 GiB, and a little is left to work with
 LOW_SHM_BYTES = 1 << 30  # 1 GiB
 LOW_DISK_BYTES = 5 << 30  # 5 GiB: a small model
 FREE_PART = 0.9  # of a GPU's memory, which vLLM takes by default
