@@ -133,6 +133,15 @@ def test_a_server_that_does_not_count_is_estimated(misbehaving):
     backend.close()
 
 
+def test_the_servers_models_are_listed_and_a_server_that_does_not_answer_is_told(misbehaving):
+    backend = ServerBackend(misbehaving.url)
+    assert backend.models() == ["m"]
+    misbehaving.behaviour = "locked"
+    with pytest.raises(EngineError, match="refuses the key"):
+        backend.models()
+    backend.close()
+
+
 def test_nobody_at_the_address_is_told_and_reload_tries_again(misbehaving):
     backend = ServerBackend(f"http://127.0.0.1:{free_port()}/v1")
     status = backend.wait_until_ready(30)
