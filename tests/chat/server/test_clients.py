@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import psutil
 import pytest
 
 import vllm_deploy
+from chat.ask import Tools, ask
 from chat.client import APIClient
 from chat.connection import GENERATED_IDS
 from chat.conversation import Message
@@ -29,6 +31,7 @@ from prompt_utils import PromptBuilder
 from tests.chat.terminal.driver import Driver
 from tests.program import PROGRAM, ROOT
 from tests.serving import START_WITHIN_S, RunningServer, free_port, running_server
+from tool_calling import as_tools
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 PLAIN = {"temperature": 0.0, "chat_template_kwargs": {"enable_thinking": False}}
@@ -73,6 +76,19 @@ def test_turns_remember_each_other_over_the_server(backend):
 def test_the_server_tells_model_and_window(backend):
     info = backend.info()
     assert (info.name, info.max_model_len) == ("demo", 2048)
+
+
+def test_a_tool_is_called_and_its_result_answered_from(backend):
+    def calculator(expression: str) -> int:
+        """Evaluate an arithmetic expression"""
+        left, right = expression.split("*")
+        return int(left) * int(right)
+
+    output, messages = io.StringIO(), []
+    tools = Tools(as_tools([calculator]), lambda name, arguments: True)
+    code = ask(backend, [user("What is 12 * 12?")], options=GREEDY, tools=tools, keep=messages.append, output=output)
+    assert (code, output.getvalue()) == (0, "12 * 12 = 144\n")
+    assert [message.role for message in messages] == ["assistant", "tool", "assistant"]
 
 
 def test_thinking_comes_apart_from_the_answer(backend):
