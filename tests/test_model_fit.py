@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import struct
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from errors import ModelLoadError
 from model_fit import Machine, explain, find_machine, fit_model, plan
 from model_hub import DEMO_MODEL_DIR
-from model_memory import read_memory_needs
+from model_memory import IN_FLIGHT_TOKENS, NUM_STATES, read_memory_needs
 
 QWEN3_8B = {
     "model_type": "qwen3",
@@ -252,7 +253,7 @@ def test_without_a_gpu_the_free_memory_counts(monkeypatch):
 
 def test_the_engine_hands_out_as_many_tokens_as_are_reckoned_here(llm):
     """vLLM's own count of blocks for the memory it was given, against ours for one token."""
-    cache = llm.model.vllm_config.cache_config
+    cache = llm.model.llm_engine.vllm_config.cache_config
     needs = read_memory_needs(DEMO_MODEL_DIR)
     num_tokens = cache.num_gpu_blocks * cache.block_size
     assert needs.kv_cache_bytes_per_token * num_tokens == pytest.approx(cache.kv_cache_memory_bytes, rel=0.01)
@@ -264,3 +265,20 @@ def test_the_demo_model_is_read_from_its_headers(tmp_path):
     size = (DEMO_MODEL_DIR / "model.safetensors").stat().st_size
     assert size * 0.9 < needs.weights_bytes <= size
     assert needs.weights_format == "bfloat16"
+
+
+def test_layers_of_other_kinds_are_counted_as_vllm_counts_them(llm, needs_of):
+    """vLLM's own shapes for linear attention and for a latent cache; the fixture has imported vLLM already."""
+    import torch
+    from vllm.model_executor.layers.mamba.mamba_utils import MambaStateShapeCalculator
+    from vllm.v1.kv_cache_interface import MLAAttentionSpec, SlidingWindowSpec
+
+    tail, matrix = MambaStateShapeCalculator.gated_delta_net_state_shape(1, 16, 32, 128, 128, 4)
+    assert needs_of(QWEN3_NEXT).cache_bytes(0) == 36 * NUM_STATES * (math.prod(tail) * 2 + math.prod(matrix) * 4)
+    latent = MLAAttentionSpec(block_size=16, num_kv_heads=1, head_size=512 + 64, dtype=torch.bfloat16)
+    assert needs_of(DEEPSEEK_V3).cache_bytes(16) == 61 * latent.page_size_bytes
+    window = SlidingWindowSpec(block_size=16, num_kv_heads=8, head_size=64, dtype=torch.bfloat16, sliding_window=128)
+    num_blocks = window.max_admission_blocks_per_request(IN_FLIGHT_TOKENS, 131_072)
+    sliding = next(group for group in needs_of(GPT_OSS).layers if group.kind == "sliding")
+    ours, theirs = sliding.cache_bytes(131_072), 12 * num_blocks * window.page_size_bytes
+    assert ours <= theirs <= ours * 1.01  # whole blocks
