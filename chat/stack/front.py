@@ -9,10 +9,13 @@ from pathlib import Path
 __all__ = ["Upstreams", "nginx_config"]
 
 # Which paths go to which service; whatever is not named here does not get in, least of all the router's own paths,
-# with which servers are added and removed.
+# with which servers are added and removed. The router gets only what it hands on as it is: of all other paths it drops
+# the headers, the key among them, and the query (vllm-router 0.1.17, tried). Those go straight to a replica, the same
+# one for the same conversation.
 PATHS: Mapping[str, tuple[str, ...]] = {
     "embedding": ("/v1/embeddings", "/v2/embed"),
     "rerank": ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score"),
+    "router": ("/v1/chat/completions", "/v1/completions"),
     "llm": ("/version", "/invocations", "/tokenize", "/detokenize"),
 }
 MAX_BODY = "64m"  # the servers' guard has the exact limit; here it only keeps floods out
@@ -24,22 +27,29 @@ class Upstreams:
     """Where nginx finds the services: ``host:port`` each, empty if there is none.
 
     Attributes:
-        llm: the language model, or the router in front of its replicas.
-        health: the path on which the first service says whether it can work.
+        llm: the replicas of the language model.
+        router: in front of several replicas.
+        router_health: the path on which the router says whether a replica works; its /health wants all of them.
         data_parallel_size: engines inside the language model's server; a conversation stays with one of them.
     """
 
-    llm: str = ""
+    llm: tuple[str, ...] = ()
+    router: str = ""
+    router_health: str = "/readiness"
     embedding: str = ""
     rerank: str = ""
     web: str = ""
-    health: str = "/health"
     data_parallel_size: int = 1
 
     @property
     def first(self) -> str:
         """The service that answers for the whole stack: the language model if there is one."""
         return next(name for name in ("llm", "embedding", "rerank") if getattr(self, name))
+
+    @property
+    def health(self) -> str:
+        """Where it is told whether the stack can work."""
+        return f"http://router{self.router_health}" if self.router else f"http://{self.first}/health"
 
 
 def nginx_config(
@@ -106,7 +116,15 @@ def _http(folder: Path) -> Iterator[str]:
 
 
 def _upstreams(upstreams: Upstreams) -> Iterator[str]:
-    for name in ("llm", "embedding", "rerank", "web"):
+    if upstreams.llm:
+        yield "# A replica that does not answer is passed over at once, and for 5 s."
+        yield "upstream llm {"
+        yield "    hash $session consistent;"
+        for address in upstreams.llm:
+            yield f"    server {address} max_fails=1 fail_timeout=5s;"
+        yield "    keepalive 64;"
+        yield "}"
+    for name in ("router", "embedding", "rerank", "web"):
         if address := getattr(upstreams, name):
             yield f"upstream {name} {{ server {address} max_fails=0; keepalive 64; }}"
 
@@ -142,7 +160,7 @@ def _server(listen: str) -> Iterator[str]:
 def _locations(upstreams: Upstreams, models: Path | None) -> Iterator[str]:
     first = upstreams.first
     for path in ("/health", "/ping"):
-        yield f"location = {path} {{ proxy_pass http://{first}{upstreams.health}; }}"
+        yield f"location = {path} {{ proxy_pass {upstreams.health}; }}"
     for name, paths in PATHS.items():
         service = first if name == "llm" else name
         if getattr(upstreams, service):

@@ -157,11 +157,11 @@ def upstreams_of(plan: Plan) -> Upstreams:
 
     llm = plan.description.llm
     return Upstreams(
-        llm=address(plan.server("llm")),
+        llm=tuple(address(server) for server in plan.replicas),
+        router=address(plan.router),
         embedding=address(plan.server("embedding")),
         rerank=address(plan.server("rerank")),
         web=address(plan.web),
-        health=plan.router.health if plan.router else "/health",
         data_parallel_size=llm.data_parallel_size if llm else 1,
     )
 

@@ -34,7 +34,8 @@ class Process:
         arguments: the command line; holds no secret.
         port, host: where it can be reached from this machine.
         health: the path that answers 200 once it can work.
-        model: under which name clients ask for it; empty if it is no model.
+        kind: of the model that it serves; None if it serves none.
+        model: under which name clients ask for it.
         folder: the model's folder.
         gpus: numbers of the GPUs that it uses.
         start_s: it has failed to start if it ends sooner, in seconds.
@@ -46,6 +47,7 @@ class Process:
     port: int
     health: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
+    kind: Kind | None = None
     model: str = ""
     folder: Path | None = None
     gpus: tuple[int, ...] = ()
@@ -91,11 +93,14 @@ class Plan:
         """The one address in front, as it is reached from this machine."""
         return self.front.url
 
+    @property
+    def replicas(self) -> tuple[Process, ...]:
+        """The servers of the language model."""
+        return tuple(server for server in self.servers if server.kind == "llm")
+
     def server(self, kind: Kind) -> Process | None:
-        """Return where requests for a kind of model go: the router if there is one."""
-        if kind == "llm" and self.router:
-            return self.router
-        return next((server for server in self.servers if server.name.split("-")[0] == kind), None)
+        """Return the first server of a kind of model."""
+        return next((server for server in self.servers if server.kind == kind), None)
 
 
 def served_name(service: ServiceDescription) -> str:
@@ -129,7 +134,7 @@ def make_plan(
         for kind, service in description.services()
         for process in _servers(kind, service, folders[kind], ports, common, has_gpu)
     ]
-    replicas = [server for server in servers if server.name.startswith("llm")]
+    replicas = [server for server in servers if server.kind == "llm"]
     router = metrics_port = web = None
     if len(replicas) > 1:
         port, metrics_port = ports.take(None), ports.take(None)
@@ -188,6 +193,7 @@ def _servers(
             arguments=(*PROGRAM, "serve", *_serve_arguments(service, folder, port, len(mine))),
             port=port,
             environment={**environment, "MODEL_NAME": served_name(service), **own, **service.environment},
+            kind=kind,
             model=served_name(service),
             folder=folder,
             gpus=mine,

@@ -25,15 +25,16 @@ INSIDE = Path("/tmp")
 
 FRONTS = {
     "compose/nginx.conf.template": Upstreams(
-        llm="${LLM_ADDRESS}",
+        llm=("llm:9999", "${LLM_2_ADDRESS}"),
+        router="${ROUTER_ADDRESS}",
+        router_health="${ROUTER_HEALTH}",
         embedding="embedding:9999",
         rerank="rerank:9999",
         web="${WEB_ADDRESS}",
-        health="${LLM_HEALTH}",
     ),
-    "kubernetes/base/nginx.conf": Upstreams(llm="router:9999", health="/readiness"),
+    "kubernetes/base/nginx.conf": Upstreams(llm=("llm:9999",), router="router:9999"),
     "kubernetes/overlays/full/nginx.conf": Upstreams(
-        llm="router:9999", embedding="embedding:9999", rerank="rerank:9999", health="/readiness"
+        llm=("llm:9999",), router="router:9999", embedding="embedding:9999", rerank="rerank:9999"
     ),
 }
 
@@ -173,7 +174,7 @@ def test_nobody_runs_as_root():
         assert deployment["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"], name
 
 
-def test_only_the_front_may_ask_the_router_and_only_the_router_the_servers():
+def test_only_the_front_may_ask_the_router_and_only_these_two_the_servers():
     found = documents((KUBERNETES / "base" / "network.yaml").read_text())
     allowed = {
         policy["metadata"]["name"]: [
@@ -184,7 +185,7 @@ def test_only_the_front_may_ask_the_router_and_only_the_router_the_servers():
         ]
         for policy in found
     }
-    assert allowed == {"router": ["front"], "llm": ["router"]}
+    assert allowed == {"router": ["front"], "llm": ["front", "router"]}
 
 
 # -- supervisor and systemd -------------------------------------------------------------------------------------------

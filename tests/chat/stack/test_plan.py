@@ -76,7 +76,8 @@ def test_a_port_that_the_file_gives_away_is_given_to_nobody_else(plan):
 def test_one_replica_needs_no_router(plan):
     made = plan("llm: {model: demo}\n")
     assert made.router is None
-    assert made.server("llm").name == "llm"
+    assert [replica.name for replica in made.replicas] == ["llm"]
+    assert "upstream router" not in nginx_config(upstreams_of(made), listen="x:1", folder=Path("x"))
 
 
 def test_replicas_share_out_the_gpus_and_split_the_model_over_theirs(plan):
@@ -155,10 +156,16 @@ def test_a_value_that_supervisor_would_cut_off_is_refused(plan, name):
 @pytest.mark.parametrize(
     "upstreams",
     [
-        Upstreams(llm="127.0.0.1:1"),
+        Upstreams(llm=("127.0.0.1:1",)),
         Upstreams(embedding="127.0.0.1:1"),
-        Upstreams(llm="127.0.0.1:1", embedding="127.0.0.1:2", rerank="127.0.0.1:3", web="127.0.0.1:4"),
-        Upstreams(llm="127.0.0.1:1", data_parallel_size=3),
+        Upstreams(
+            llm=("127.0.0.1:1", "127.0.0.1:5"),
+            router="127.0.0.1:6",
+            embedding="127.0.0.1:2",
+            rerank="127.0.0.1:3",
+            web="127.0.0.1:4",
+        ),
+        Upstreams(llm=("127.0.0.1:1",), data_parallel_size=3),
     ],
     ids=["llm", "embedding", "all", "ranks"],
 )
@@ -182,8 +189,10 @@ def test_each_path_goes_to_its_service(plan):
     services = dict(re.findall(r"location = (\S+) \{ proxy_pass http://(\w+); \}", config))
     assert services["/v1/embeddings"] == "embedding"
     assert {services[path] for path in ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/score")} == {"rerank"}
+    assert {services[path] for path in ("/v1/chat/completions", "/v1/completions")} == {"router"}
     assert "location /v1/ { proxy_pass http://llm; }" in config
-    assert f"server 127.0.0.1:{made.router.port} " in config
+    assert f"upstream router {{ server 127.0.0.1:{made.router.port} " in config
+    assert all(f"    server 127.0.0.1:{replica.port} max_fails=1" in config for replica in made.replicas)
 
 
 def test_the_router_has_no_location(plan):

@@ -333,51 +333,100 @@ def test_the_example_prints_what_it_promises(stack, name):
 
 
 MOVED_WITHIN_S = 5.0
+NUM_CONVERSATIONS = 4
+
+
+class Talk(threading.Thread):
+    """Somebody who asks again and again; ``answered_s`` holds the moments at which answers came."""
+
+    def __init__(self, ask) -> None:
+        super().__init__(daemon=True)
+        self._ask = ask
+        self._is_over = threading.Event()
+        self.answered_s: list[float] = []
+        self.refused: list[str] = []
+
+    def run(self):
+        while not self._is_over.is_set():
+            answer = self._ask()
+            if answer.status_code == 200:
+                self.answered_s.append(time.monotonic())
+            else:
+                self.refused.append(f"{answer.status_code} {answer.text[:200]}")
+            time.sleep(0.2)
+
+    def end(self):
+        self._is_over.set()
+        self.join()
 
 
 def test_conversations_of_a_dead_replica_are_served_by_the_other_within_5_s(stack):
-    """Six conversations talk all the time; one replica is killed; nobody waits longer than 5 s for an answer."""
-    answered: dict[int, list[float]] = {number: [] for number in range(6)}
-    over = threading.Event()
+    """Stored conversations and plain chats go on all the time while one of two replicas is killed."""
 
-    def talk(number: int) -> None:
-        while not over.is_set():
-            if stack.chat("Hello!", headers={"X-Session-ID": f"conversation-{number}"}).status_code == 200:
-                answered[number].append(time.monotonic())
-            time.sleep(0.2)
+    def conversation():
+        made = stack.post("/v1/conversations", {})
+        assert made.status_code == 200, made.text
+        return made.json()["id"]
 
-    threads = [threading.Thread(target=talk, args=(number,)) for number in answered]
-    for thread in threads:
-        thread.start()
-    time.sleep(5)
+    def ask_in(name):
+        body = {"model": "demo", "conversation": name, "input": "Hello!", "max_output_tokens": 16, "temperature": 0}
+        body |= {"chat_template_kwargs": {"enable_thinking": False}}
+        return lambda: stack.post("/v1/responses", body, headers={"X-Session-ID": name})
+
+    def chat_as(name):
+        return lambda: stack.chat("Hello!", headers={"X-Session-ID": name})
+
+    stored = {name: Talk(ask_in(name)) for name in (conversation() for _ in range(NUM_CONVERSATIONS))}
+    plain = [Talk(chat_as(f"plain-{number}")) for number in range(NUM_CONVERSATIONS)]
+    talks = [*stored.values(), *plain]
+    for talk in talks:
+        talk.start()
+    wait_until(lambda: all(talk.answered_s for talk in talks))
     victim = psutil.Process(stack.rows()["llm-1"].state.pid)
     for process in (victim, *victim.children(recursive=True)):
         process.kill()
     killed_s = time.monotonic()
     time.sleep(MOVED_WITHIN_S * 2)
-    over.set()
-    for thread in threads:
-        thread.join()
-    for times in answered.values():
-        assert [moment for moment in times if moment < killed_s], "it had not begun to talk"
-        after = [moment - killed_s for moment in times if moment > killed_s + 0.1]
-        assert after, "it never got an answer again"
-        assert after[0] < MOVED_WITHIN_S
+    for talk in talks:
+        talk.end()
+    for talk in talks:
+        after_s = [moment - killed_s for moment in talk.answered_s if moment > killed_s + 0.1]
+        assert after_s, talk.refused
+        assert after_s[0] < MOVED_WITHIN_S, talk.refused
+    for name, talk in stored.items():
+        items = all_items(stack, name)
+        answers = [item for item in items if item["role"] == "assistant" and item["status"] == "completed"]
+        asked = [item for item in items if item["role"] == "user"]
+        assert len(answers) >= len(talk.answered_s), "an answer that somebody has read is gone"
+        assert len(asked) >= len(talk.answered_s)
     assert httpx.get(f"{stack.url}/health").status_code == 200
 
 
-def test_the_killed_replica_comes_back_by_itself(stack):
+def all_items(stack, conversation):
+    """Return the messages of a stored conversation, page by page, through the address in front."""
+    items: list[dict] = []
+    more = True
+    while more:
+        options = {"limit": 100, "order": "asc"} | ({"after": items[-1]["id"]} if items else {})
+        page = httpx.get(
+            f"{stack.url}/v1/conversations/{conversation}/items", params=options, headers=stack.headers, timeout=60
+        ).json()
+        items += page["data"]
+        more = page["has_more"]
+    return [item for item in items if item["type"] == "message"]
+
+
+def wait_until(condition):
     deadline_s = time.monotonic() + START_WITHIN_S
-    while True:
-        row = stack.rows()["llm-1"]
-        if row.word == "ready":
-            break
-        assert time.monotonic() < deadline_s, row
-        time.sleep(1)
-    router = stack.rows()["router"].process.url
-    while not all(worker["is_healthy"] for worker in httpx.get(f"{router}/workers").json()["workers"]):
+    while not condition():
         assert time.monotonic() < deadline_s
-        time.sleep(0.5)
+        time.sleep(0.2)
+
+
+def test_the_killed_replica_comes_back_by_itself(stack):
+    wait_until(lambda: stack.rows()["llm-1"].word == "ready")
+    router = stack.rows()["router"].process.url
+    wait_until(lambda: all(worker["is_healthy"] for worker in httpx.get(f"{router}/workers").json()["workers"]))
 
 
 def test_a_stack_that_is_not_up_says_so(tmp_path):
