@@ -293,10 +293,16 @@ def _answers(model_id: str, hubs: Sequence[Hub], revision: str | None) -> Iterat
 def _answers_at_once(model_id: str, hubs: Sequence[Hub], revision: str | None) -> Iterator[tuple[Hub, _Answer]]:
     """Yield what each hub says, the fastest first; nobody waits for the slower one."""
     answers: queue.SimpleQueue[tuple[Hub, _Answer]] = queue.SimpleQueue()
+
+    def ask(client: Hub) -> None:
+        answer: _Answer = HubUnreachableError(f"{client.title} could not be asked")
+        try:
+            answer = _ask(client, model_id, revision)
+        finally:  # whatever happens: somebody waits for it
+            answers.put((client, answer))
+
     for client in hubs:
-        threading.Thread(
-            target=lambda client=client: answers.put((client, _ask(client, model_id, revision))), daemon=True
-        ).start()
+        threading.Thread(target=ask, args=(client,), daemon=True).start()
     for _ in hubs:
         yield answers.get()
 
