@@ -93,6 +93,11 @@ def page_options() -> dict[str, Any]:
         neutral_hue=gr.themes.colors.slate,
         font=[gr.themes.Font(name) for name in fonts],
         font_mono=[gr.themes.Font(name) for name in mono],
+    ).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        block_info_text_color="*neutral_600",
+        input_background_fill="*neutral_50",
     )
     script = (PAGE_FILES / "page.js").read_text("utf-8")
     style = (PAGE_FILES / "page.css").read_text("utf-8") + code_style()  # in the head, where Gradio rewrites nothing
@@ -216,10 +221,11 @@ class Events:
         page.system.blur(self.system_set, page.system, [page.notice, page.head], **common)
         page.think.input(self.thinking_set, page.think, page.notice, **common)
         page.language.input(self.language_set, [page.language, page.search], outputs, js=KEEP_LANGUAGE, **common)
-        page.reset.click(self.sampling_reset, None, [*page.sampling.values(), page.notice], **common)
+        page.reset.click(self.sampling_reset, None, [*page.sampling.values(), page.reset, page.notice], **common)
         for name, control in page.sampling.items():
             changed = control.input if not isinstance(control, gr.Textbox) else control.blur
-            changed(self._sampling_setter(name), control, page.notice, **(common | {"trigger_mode": "always_last"}))
+            setter, told = self._sampling_setter(name), [page.notice, page.reset]
+            changed(setter, control, told, **(common | {"trigger_mode": "always_last"}))
 
     def _session(self, request: gr.Request) -> Session:
         return self.pages.session(request.username, str(request.session_hash))
@@ -311,13 +317,13 @@ class Events:
         do(session, lambda session: session.set_thinking(mode))
         return view.notice_html(session)
 
-    def _sampling_setter(self, name: str) -> Callable[[Any, gr.Request], str]:
-        def sampling_set(value: Any, request: gr.Request) -> str:
+    def _sampling_setter(self, name: str) -> Callable[[Any, gr.Request], Updates]:
+        def sampling_set(value: Any, request: gr.Request) -> Updates:
             session = self._session(request)
             session.notice = ""
             text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
             do(session, lambda session: session.set_sampling(name, text))
-            return view.notice_html(session)
+            return {self.page.notice: view.notice_html(session), self.page.reset: self._reset_label(session)}
 
         return sampling_set
 
@@ -390,8 +396,12 @@ class Events:
             page.think: gr.update(choices=choices, value=session.thinking_mode, label=texts("think"), info=info),
         } | self._sampling(session)
 
+    def _reset_label(self, session: Session) -> str:
+        changed = len(session.sampling)
+        return session.texts("sampling.reset.changed", n=changed) if changed else session.texts("sampling.reset")
+
     def _sampling(self, session: Session) -> Updates:
-        updates: Updates = {}
+        updates: Updates = {self.page.reset: self._reset_label(session)}
         for name, parameter in SAMPLING.items():
             default, control = session.sampling_defaults.get(name), self.page.sampling[name]
             key = "sampling.range" if default is None else "sampling.own"
@@ -417,7 +427,6 @@ class Events:
             page.search: gr.update(label=texts("search"), placeholder=texts("search.hint")),
             page.box: gr.update(label=texts("box"), placeholder=texts("box.hint")),
             page.system: gr.update(label=texts("system"), info=texts("system.hint")),
-            page.reset: texts("sampling.reset"),
             page.language: gr.update(label=texts("language"), value=texts.language),
             page.settings_title: view.title_html(texts("settings")),
             page.sampling_title: view.title_html(texts("sampling")),

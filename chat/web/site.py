@@ -25,6 +25,7 @@ MAX_UPLOAD = "8mb"
 # Of Gradio's many routes, those that the page itself uses. The rest (calls from outside, its own editor and
 # dashboards, files of this machine, a proxy) answers nobody.
 OPEN_PATHS = {"/", "/config", "/favicon.ico", "/manifest.json", "/theme.css", "/login", "/logout"}
+OPEN_PATHS |= {"/gradio_api/run/predict"}  # events that never wait: only Stop is one
 OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/export/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
 OPEN_API = {"info", "cancel", "reset", "startup-events", "theme.css", "upload", "upload_progress", "login_check"}
 # Scripts are inline and made by templates in Gradio, so those have to be allowed; but nothing from elsewhere is, and

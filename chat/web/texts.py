@@ -75,9 +75,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "这是内置的演示模型：很小，只会英语，而且常常出错。它用来证明一切运行正常。"
         "要得到真正的回答：--model Qwen/Qwen3-0.6B",
     ),
-    "you": ("You", "您"),
     "copy": ("Copy", "复制"),
-    "copied": ("Copied", "已复制"),
     "edit": ("Edit", "编辑"),
     "retry": ("Answer again", "重新回答"),
     "continue": ("Continue", "继续"),
@@ -97,7 +95,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "stopped": ("stopped", "已停止"),
     "cut": ("cut off at the limit", "达到上限被截断"),
     "unfinished": ("unfinished", "未完成"),
-    "answered": ("The answer is complete.", "回答已完成。"),
     "figures.ttft": ("TTFT {s:.2f} s", "首词 {s:.2f} 秒"),
     "figures.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
     "figures.prompt": ("prompt {n}", "提示 {n}"),
@@ -143,6 +140,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sampling.own": ("{range} · the model's own: {value}", "{range} · 模型默认：{value}"),
     "sampling.range": ("{range} · not set by the model", "{range} · 模型未设置"),
     "sampling.reset": ("Back to the model's own", "恢复模型默认"),
+    "sampling.reset.changed": ("Back to the model's own ({n} changed)", "恢复模型默认（已改 {n} 项）"),
     "language": ("Language", "语言"),
     # -- logging in --
     "login": ("Log in", "登录"),

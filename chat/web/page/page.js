@@ -97,7 +97,7 @@
       if (details.open) opened.delete(placeOf(details));
       else opened.add(placeOf(details));
     }
-    if (on("#list [data-action=open], #new") && window.innerWidth < 768) find("#panel-list .toggle-button")?.click();
+    if (on("#list [data-action=open], #new") && window.innerWidth < 768) closeList();
   });
 
   document.addEventListener("submit", (event) => {
@@ -134,6 +134,8 @@
     find("#log")?.setAttribute("role", "log");
     find("#log")?.setAttribute("aria-busy", String(isShown(find("#stop")) || false));
   };
+  // On a phone the list would lie over everything: it is closed at first.
+  const closeList = () => find("#panel-list.open .toggle-button")?.click();
   let watched = null;
   new MutationObserver(() => {
     const log = find("#log");
@@ -141,7 +143,7 @@
       watched = log;
       watchLog(log);
       showTheme();
-      if (window.innerWidth < 768) find("#panel-list.open .toggle-button, #panel-list .open .toggle-button")?.click();
+      if (window.innerWidth < 768) setTimeout(closeList, 100); // not before Gradio has put the panel in its place
     }
     if (!log) return;
     reopen();
