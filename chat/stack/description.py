@@ -124,7 +124,7 @@ class StackDescription(_Strict):
 
 
 def read_description(file: Path) -> StackDescription:
-    """Read and check a stack's file.
+    """Read and check a stack's file; paths in it are relative to its folder.
 
     Raises:
         ConfigError: the first thing that is wrong with it, with its line.
@@ -151,7 +151,17 @@ def read_description(file: Path) -> StackDescription:
         raise _invalid(first, node, file) from error
     for place, problem, hint in _contradictions(description):
         raise ConfigError(f"{file}, line {_line_of(node, place)}: {problem}", hint=hint)
-    return description
+    return _beside(description, file.resolve().parent)
+
+
+def _beside(description: StackDescription, folder: Path) -> StackDescription:
+    """Return the description with whole paths: the services run in another folder."""
+    paths = {"api_key_file": description.api_key_file}
+    if "://" not in description.store:
+        paths["store"] = description.store
+    return description.model_copy(
+        update={name: str(folder / Path(path).expanduser()) for name, path in paths.items() if path}
+    )
 
 
 def _read(file: Path) -> str:

@@ -59,7 +59,9 @@ def read_plan(file: Path) -> Plan:
     description = read_description(file)
     folders: dict[Kind, Path] = {}
     for kind, service in description.services():
-        folders[kind] = resolve_model(service.model or PRESETS[service.preset].model).resolve()
+        name = service.model or PRESETS[service.preset].model
+        beside = file.resolve().parent / Path(name).expanduser()
+        folders[kind] = resolve_model(beside if beside.is_dir() else name).resolve()
     machine = find_machine()
     return make_plan(description, files_of(file), folders, nginx=find_nginx(), has_gpu=machine.kind == "gpu")
 
@@ -73,20 +75,18 @@ def bring_up(file: Path) -> Plan:
     """
     plan = read_plan(file)
     check_programs(needs_router=plan.router is not None)
-    config = supervisor_config(plan)
+    configurations = _configurations(plan)
     supervisor = Supervisor(plan.files)
     if supervisor.is_up():
-        if plan.files.supervisor_config.read_text("utf-8") != config:
+        if any(path.read_text("utf-8") != text for path, text in configurations.items()):
             raise ConfigError("the stack is up with other settings", hint="First: stack down.")
-    else:
-        if plan.description.api_key_file:
-            read_key_file(plan.keys_file)
-        check_ports(plan)
-        check_memory(plan, find_machine())
-        make_folders(plan.files)
-        _write_files(plan, config)
-        check_front(plan)
-        supervisor.start()
+        _start_in_order(plan, supervisor)
+        return plan
+    _check_before_start(plan)
+    for path, text in configurations.items():
+        write_private(path, text)
+    check_front(plan)
+    supervisor.start()
     try:
         _start_in_order(plan, supervisor)
     except BaseException:
@@ -133,20 +133,26 @@ def is_healthy(process: Process) -> bool:
     return answer.status_code == httpx.codes.OK
 
 
-def _write_files(plan: Plan, config: str) -> None:
-    files = plan.files
+def _check_before_start(plan: Plan) -> None:
+    """Find what would go wrong; make the folders and, if nobody has named any, the keys."""
+    if plan.description.api_key_file:
+        read_key_file(plan.keys_file)
+    check_ports(plan)
+    check_memory(plan, find_machine())
+    make_folders(plan.files)
     if not plan.description.api_key_file and make_key_file(plan.keys_file):
         say(f"a key was made: {plan.keys_file}")
-    write_private(files.supervisor_config, config)
-    host = plan.description.host
+    write_private(plan.files.models, json.dumps({"object": "list", "data": []}))
+
+
+def _configurations(plan: Plan) -> dict[Path, str]:
+    """Return what the supervisor and nginx are told, by their files."""
+    host, files = plan.description.host, plan.files
     listen = f"[{host}]:{plan.front.port}" if ":" in host else f"{host}:{plan.front.port}"
-    write_private(files.models, json.dumps({"object": "list", "data": []}))
-    write_private(
-        files.nginx_config,
-        nginx_config(
-            upstreams_of(plan), listen=listen, folder=files.folder, models=files.models, as_root=os.geteuid() == 0
-        ),
+    front = nginx_config(
+        upstreams_of(plan), listen=listen, folder=files.folder, models=files.models, as_root=os.geteuid() == 0
     )
+    return {files.supervisor_config: supervisor_config(plan), files.nginx_config: front}
 
 
 def upstreams_of(plan: Plan) -> Upstreams:

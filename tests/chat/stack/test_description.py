@@ -85,3 +85,9 @@ def test_every_preset_is_a_stack_by_itself(read):
     for name, preset in PRESETS.items():
         description = read(f"{preset.kind}:\n  preset: {name}\n")
         assert [kind for kind, _ in description.services()] == [preset.kind]
+
+
+def test_paths_are_relative_to_the_file_and_addresses_stay_as_they_are(read, tmp_path):
+    description = read("api_key_file: keys\nstore: chats.sqlite\nllm: {model: demo}\n")
+    assert (description.api_key_file, description.store) == (str(tmp_path / "keys"), str(tmp_path / "chats.sqlite"))
+    assert read("store: postgresql://host/chats\nllm: {model: demo}\n").store == "postgresql://host/chats"

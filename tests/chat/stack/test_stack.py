@@ -34,8 +34,8 @@ EXAMPLES = ROOT / "examples" / "stack"
 
 STACK = """
 port: {port}
-api_key_file: {folder}/keys
-store: {folder}/conversations.sqlite
+api_key_file: keys
+store: conversations.sqlite
 start_timeout_s: 1200
 llm:
   model: demo
@@ -44,12 +44,12 @@ llm:
   arguments: {{kv-cache-memory-bytes: 67108864}}
 embedding:
   preset: qwen3-embedding
-  model: {folder}/embedding
+  model: embedding
   name: tiny-embedding
   arguments: {{kv-cache-memory-bytes: 67108864, enforce-eager: true}}
 rerank:
   preset: qwen3-reranker
-  model: {folder}/reranker
+  model: reranker
   name: tiny-reranker
   arguments:
     kv-cache-memory-bytes: 67108864
@@ -117,7 +117,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     (folder / "keys").write_text("local: a-key-for-all-of-it\nalice: another-key-that-is-hers\n")
     file = folder / "stack.yaml"
     port = free_ports(NUM_PORTS)
-    file.write_text(STACK.format(port=port, folder=folder) + ("web:\n" if HAS_WEB else ""))
+    file.write_text(STACK.format(port=port) + ("web:\n" if HAS_WEB else ""))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     up = run("stack", "up", "-f", str(file), timeout=START_WITHIN_S, env=environment)
     assert up.returncode == 0, up.stderr + up.stdout
