@@ -330,20 +330,22 @@ class VLLMWrapper:
         """
         from tqdm.auto import tqdm
 
-        streams: list[Stream | ChatError] = []
-        for messages in conversations:
-            try:
-                streams.append(Stream(self._thread, *self._requests.make(messages, "ends", **options)))
-            except SamplingError:
-                raise  # the same for all of them
-            except ChatError as error:
-                streams.append(error)
         results: list[Reply | ChatError] = []
-        for stream in tqdm(streams, desc="conversations", disable=not progress):
-            try:
-                results.append(stream if isinstance(stream, ChatError) else stream.reply)
-            except ChatError as error:
-                results.append(error)
+        with ExitStack() as open_streams:  # whatever ends this early, Ctrl-C too, frees the engine of all of them
+            streams: list[Stream | ChatError] = []
+            for messages in conversations:
+                try:
+                    request = self._requests.make(messages, "ends", **options)
+                    streams.append(open_streams.enter_context(Stream(self._thread, *request)))
+                except SamplingError:
+                    raise  # the same for all of them
+                except ChatError as error:
+                    streams.append(error)
+            for stream in tqdm(streams, desc="conversations", disable=not progress):
+                try:
+                    results.append(stream if isinstance(stream, ChatError) else stream.reply)
+                except ChatError as error:
+                    results.append(error)
         return results
 
     def fit(

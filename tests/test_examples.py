@@ -13,6 +13,7 @@ PROMISES = {
     "tools": ["get_weather", '"temperature": 21', "assistant: "],
     "answer_form": ["mood='"],
     "side_by_side": ["Hello! -> ", "你好 -> ", " tokens, "],
+    "several_answers": ["% sure of each token: "],
     "prompts_only": ["3 of them control tokens"],
 }
 

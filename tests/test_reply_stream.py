@@ -112,3 +112,14 @@ def test_a_batch_goes_on_beside_conversations_that_cannot_be_answered(llm):
     assert "Ada" in results[0].text
     assert "Bob" in results[2].text
     assert isinstance(results[1], InvalidMessageError)
+
+
+def test_a_batch_that_ends_early_frees_the_engine_of_all_of_it(llm):
+    def conversations():
+        for _ in range(4):
+            yield COUNT
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        llm.reply_batch(conversations(), progress=False, **GREEDY)
+    assert not llm._thread.call(lambda engine: engine.has_unfinished_requests())
