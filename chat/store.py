@@ -397,7 +397,7 @@ class ConversationStore:
             pins = connection.execute(sa.select(conversations.c.pinned_ids).where(there).with_for_update()).scalar()
             row["pinned_ids"] = sorted((set(pins or ()) | changes.pinned) - changes.unpinned)
         kept_ids: set[str] = set()
-        if connection.execute(conversations.update().where(there).values(**row)).rowcount:
+        if self._update(connection, there, row):
             kept_ids = self._kept_ids(connection, changes)
         elif changes.is_new and not self._is_taken(connection, changes.conversation_id):
             values = {"pinned_ids": [], **row, "id": changes.conversation_id, "owner": owner}
@@ -408,6 +408,13 @@ class ConversationStore:
             raise StoreError(f"conversation {changes.conversation_id} has no message {min(unknown)}")
         for message in changes.messages:
             self._write_message(connection, message, changes.conversation_id, is_new=message.id not in kept_ids)
+
+    @staticmethod
+    def _update(connection: sa.Connection, there: sa.ColumnElement[bool], row: dict[str, Any]) -> bool:
+        """Change a conversation's row; tell whether there is one."""
+        if not row:  # messages alone
+            return connection.execute(sa.select(conversations.c.id).where(there)).first() is not None
+        return bool(connection.execute(conversations.update().where(there).values(**row)).rowcount)
 
     @staticmethod
     def _is_taken(connection: sa.Connection, conversation_id: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from chat.conversation import Conversation, Message
 from chat.server.access import owner_of, store_of, turns_of
 from chat.server.items import find_item, messages_of, path_items, read_items, without_item
-from chat.server.problems import OpenAIRoute, RequestError
+from chat.server.problems import REFUSALS, OpenAIRoute, RequestError
 from chat.store_interface import Summary
 from errors import ConversationNotFoundError
 
@@ -22,7 +22,7 @@ CONVERSATION_ID = re.compile(r"(?:conv_)?([0-9a-f]{24})")
 MAX_ITEMS = 20  # in one request, as OpenAI has it
 SEARCH_HITS = 1000  # messages that are looked through for the conversations that hold them
 
-router = APIRouter(prefix="/v1/conversations", route_class=OpenAIRoute, tags=["Conversations"])
+router = APIRouter(prefix="/v1/conversations", route_class=OpenAIRoute, responses=REFUSALS, tags=["Conversations"])
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -103,33 +103,10 @@ class ConversationDeleted(BaseModel):
     deleted: Literal[True] = True
 
 
-class OpenAIError(BaseModel):
-    """What went wrong."""
-
-    message: str
-    type: str
-    param: str | None = None
-    code: str | int | None = None
-
-
-class OpenAIErrorReply(BaseModel):
-    """OpenAI's errors."""
-
-    error: OpenAIError
-
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": OpenAIErrorReply},
-    404: {"model": OpenAIErrorReply},
-    429: {"model": OpenAIErrorReply},
-    503: {"model": OpenAIErrorReply},
-}
-
-
 # -- conversations ----------------------------------------------------------------------------------------------------
 
 
-@router.get("", summary="List or search conversations", responses=REFUSALS)
+@router.get("", summary="List or search conversations")
 def list_conversations(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -152,7 +129,7 @@ def list_conversations(
     )
 
 
-@router.post("", summary="Create a conversation", responses=REFUSALS)
+@router.post("", summary="Create a conversation")
 def create_conversation(request: Request, body: CreateConversationRequest | None = None) -> ConversationReply:
     """Begin a conversation, with what was said before if anything was."""
     body = body or CreateConversationRequest(items=None, metadata=None)
@@ -164,13 +141,13 @@ def create_conversation(request: Request, body: CreateConversationRequest | None
     return _reply(conversation)
 
 
-@router.get("/{conversation_id}", summary="Retrieve a conversation", responses=REFUSALS)
+@router.get("/{conversation_id}", summary="Retrieve a conversation")
 def retrieve_conversation(request: Request, conversation_id: ConversationId) -> ConversationReply:
     """Return a conversation without what was said in it."""
     return _reply(store_of(request).load_head(conversation_key(conversation_id), owner=owner_of(request)))
 
 
-@router.post("/{conversation_id}", summary="Update a conversation", responses=REFUSALS)
+@router.post("/{conversation_id}", summary="Update a conversation")
 def update_conversation(
     request: Request, conversation_id: ConversationId, body: UpdateConversationRequest
 ) -> ConversationReply:
@@ -181,7 +158,7 @@ def update_conversation(
     return _reply(conversation)
 
 
-@router.delete("/{conversation_id}", summary="Delete a conversation", responses=REFUSALS)
+@router.delete("/{conversation_id}", summary="Delete a conversation")
 def delete_conversation(request: Request, conversation_id: ConversationId) -> ConversationDeleted:
     """Delete a conversation for ever, and its items and responses with it; an answer that is being given ends."""
     key, owner = conversation_key(conversation_id), owner_of(request)
@@ -193,7 +170,7 @@ def delete_conversation(request: Request, conversation_id: ConversationId) -> Co
 # -- items ------------------------------------------------------------------------------------------------------------
 
 
-@router.post("/{conversation_id}/items", summary="Add items", responses=REFUSALS)
+@router.post("/{conversation_id}/items", summary="Add items")
 def create_items(request: Request, conversation_id: ConversationId, body: CreateItemsRequest) -> ItemPage:
     """Add items behind what was said."""
     said = messages_of(read_items(body.items))
@@ -211,7 +188,7 @@ def create_items(request: Request, conversation_id: ConversationId, body: Create
     return _item_page(items, has_more=False)
 
 
-@router.get("/{conversation_id}/items", summary="List items", responses=REFUSALS)
+@router.get("/{conversation_id}/items", summary="List items")
 def list_items(
     request: Request,
     conversation_id: ConversationId,
@@ -223,13 +200,13 @@ def list_items(
     return page(path_items(load(request, conversation_id)), limit=limit, after=after, order=order)
 
 
-@router.get("/{conversation_id}/items/{item_id}", summary="Retrieve an item", responses=REFUSALS)
+@router.get("/{conversation_id}/items/{item_id}", summary="Retrieve an item")
 def retrieve_item(request: Request, conversation_id: ConversationId, item_id: ItemId) -> Item:
     """Return one item."""
     return find_item(load(request, conversation_id), item_id)[1]
 
 
-@router.delete("/{conversation_id}/items/{item_id}", summary="Delete an item", responses=REFUSALS)
+@router.delete("/{conversation_id}/items/{item_id}", summary="Delete an item")
 def delete_item(request: Request, conversation_id: ConversationId, item_id: ItemId) -> ConversationReply:
     """Delete an item for ever; what follows it stays."""
     conversation, store = load(request, conversation_id), store_of(request)

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
 from chat.server.access import prompts_of
-from chat.server.problems import FlatRoute
+from chat.server.problems import FLAT_REFUSALS, FlatRoute
 
 __all__ = ["router"]
 
-router = APIRouter(route_class=FlatRoute, tags=["Tokens"])
+router = APIRouter(route_class=FlatRoute, responses=FLAT_REFUSALS, tags=["Tokens"])
 
 
 class EncodeRequest(BaseModel):

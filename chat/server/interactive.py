@@ -21,7 +21,7 @@ from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_jso
 from chat.conversation import Conversation, Message, from_dicts
 from chat.server.access import cache_salt_of, dropped_header, owner_of, prompts_of, turns_of
 from chat.server.answers import Clock, chat_pieces, is_error
-from chat.server.problems import FlatRoute, RequestError
+from chat.server.problems import FLAT_REFUSALS, FlatRoute, RequestError
 from chat.server.prompts import TurnPrompt, ready_ids
 from chat.server.turns import Piece, Turn, Turns, behind
 from errors import EngineError, PromptTooLongError
@@ -32,7 +32,7 @@ NO_SESSION = -1
 MAX_SESSION_ID = 2**63 - 1
 MAX_TOKENS = 2**31 - 1
 
-router = APIRouter(route_class=FlatRoute, tags=["Interactive"])
+router = APIRouter(route_class=FlatRoute, responses=FLAT_REFUSALS, tags=["Interactive"])
 
 
 class InteractiveMessage(BaseModel):
@@ -85,16 +85,6 @@ class InteractiveReply(BaseModel):
     dropped_turns: list[int] | None = Field(default=None, description="ours: turns that the window does not hold")
 
 
-class FlatError(BaseModel):
-    """LMDeploy's errors."""
-
-    message: str
-    type: str
-    code: int
-    param: str | None = None
-    object: Literal["error"] = "error"
-
-
 @router.post(
     "/v1/chat/interactive",
     summary="Talk in a session",
@@ -102,12 +92,7 @@ class FlatError(BaseModel):
     response_model=InteractiveReply,
     response_model_exclude_none=True,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "one reply; streamed: one JSON object a line"},
-        400: {"model": FlatError},
-        404: {"model": FlatError},
-        409: {"model": FlatError, "description": "an answer is being given in the session"},
-        429: {"model": FlatError},
-        500: {"model": FlatError},
+        200: {"content": {"text/event-stream": {}}, "description": "one reply; streamed: one JSON object a line"}
     },
 )
 @with_cancellation  # type: ignore[untyped-decorator]  # vLLM's are not followed

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from errors import (
     ChatError,
@@ -26,7 +26,16 @@ from errors import (
     StoreError,
 )
 
-__all__ = ["FlatRoute", "OpenAIRoute", "RequestError", "error_body", "openai_error", "status_of"]
+__all__ = [
+    "FLAT_REFUSALS",
+    "REFUSALS",
+    "FlatRoute",
+    "OpenAIRoute",
+    "RequestError",
+    "error_body",
+    "openai_error",
+    "status_of",
+]
 
 # The first that fits.
 STATUSES: tuple[tuple[type[ChatError], int], ...] = (
@@ -40,7 +49,48 @@ STATUSES: tuple[tuple[type[ChatError], int], ...] = (
     (EngineError, 500),
     (StoreError, 500),
 )
+# What is said does not depend on what there is of others.
+NOT_THERE: Mapping[type[ChatError], str] = {
+    ConversationNotFoundError: "there is no such conversation",
+    ResponseNotFoundError: "there is no such response",
+}
 BUSY_RETRY_S = "1"
+
+
+class OpenAIError(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | int | None = None
+
+
+class OpenAIErrorReply(BaseModel):
+    """OpenAI's errors."""
+
+    error: OpenAIError
+
+
+class FlatErrorReply(BaseModel):
+    """LMDeploy's errors."""
+
+    message: str
+    type: str
+    code: int
+    param: str | None = None
+    object: Literal["error"] = "error"
+
+
+# What routes can answer beside what they are for. The guard's refusals have OpenAI's form everywhere.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": OpenAIErrorReply, "description": "refused: see docs/api.md"},
+    "5XX": {"model": OpenAIErrorReply, "description": "the engine or the store failed"},
+}
+FLAT_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": FlatErrorReply | OpenAIErrorReply, "description": "refused: see docs/api.md"},
+    "5XX": {"model": FlatErrorReply | OpenAIErrorReply, "description": "the engine or the store failed"},
+}
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -62,15 +112,17 @@ def status_of(error: ChatError) -> int:
     """Return the HTTP status that tells of an error."""
     if isinstance(error, RequestError):
         return error.status
+    if type(error) is StoreError and error.__cause__ is None:  # nothing that a database said: the request is at fault
+        return 409
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
 def error_body(error: ChatError, status: int) -> dict[str, Any]:
     """Return what OpenAI's ``error`` object holds. What a database says is for the server's log alone."""
-    message = str(error)
+    message = NOT_THERE.get(type(error), str(error))
     if status >= 500 and isinstance(error, StoreError):
         message = "the server's store is busy" if status == 503 else "the server's store cannot be read or written"
-    hint = f" {error.hint}" if error.hint and status < 500 else ""
+    hint = f" {error.hint}" if error.hint and status < 500 and type(error) not in NOT_THERE else ""
     return {
         "message": f"{message}.{hint}" if hint else message,
         "type": "server_error" if status >= 500 else "invalid_request_error",
@@ -150,11 +202,14 @@ def _code(error: ChatError, status: int) -> str:
 
 
 def _what_is_wrong(error: RequestValidationError | ValidationError) -> str:
-    found = error.errors()[0]
+    found: Any = error.errors()[0]
+    if not isinstance(found, Mapping):  # vLLM raises such with a text
+        return str(found)
     place = ".".join(str(part) for part in found.get("loc", ()) if part != "body")
     return f"{place}: {found.get('msg', 'it is not valid')}" if place else str(found.get("msg", error))
 
 
 def _field_at_fault(error: RequestValidationError | ValidationError) -> str | None:
-    place = [str(part) for part in error.errors()[0].get("loc", ()) if part != "body"]
+    found: Any = error.errors()[0]
+    place = [str(part) for part in found.get("loc", ()) if part != "body"] if isinstance(found, Mapping) else []
     return place[0] if place else None

@@ -24,9 +24,9 @@ from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_jso
 
 from chat.conversation import make_id
 from chat.server.access import owner_of, prompts_of, store_of, turns_of
-from chat.server.conversations import REFUSALS, ItemPage, conversation_key, page
+from chat.server.conversations import ItemPage, conversation_key, page
 from chat.server.items import has_media, messages_of, to_items
-from chat.server.problems import OpenAIRoute, RequestError
+from chat.server.problems import REFUSALS, OpenAIRoute, RequestError
 from chat.server.response_turn import BY_RESPONSES, FINAL, ResponseTurn, response_key
 from chat.server.turns import behind
 from errors import ConversationNotFoundError, ResponseNotFoundError
@@ -34,7 +34,7 @@ from errors import ConversationNotFoundError, ResponseNotFoundError
 __all__ = ["router"]
 
 CANCEL_WAIT_S = 5.0  # for the process that answers to notice
-router = APIRouter(prefix="/v1/responses", route_class=OpenAIRoute, tags=["Responses"])
+router = APIRouter(prefix="/v1/responses", route_class=OpenAIRoute, responses=REFUSALS, tags=["Responses"])
 ResponseId = Annotated[str, Path(max_length=64)]
 
 
@@ -70,12 +70,7 @@ class ResponseDeleted(BaseModel):
     "",
     summary="Create a response",
     dependencies=[Depends(validate_json_request)],
-    responses={
-        200: {"model": ResponsesResponse, "content": {"text/event-stream": {}}},
-        **REFUSALS,
-        409: {**REFUSALS[400], "description": "an answer is being given in the conversation"},
-        500: REFUSALS[400],
-    },
+    responses={200: {"model": ResponsesResponse, "content": {"text/event-stream": {}}}},
 )
 async def create_response(request: CreateResponseRequest, raw_request: Request) -> Any:
     """Answer; keep what was said unless ``store`` is false."""
@@ -178,7 +173,7 @@ async def _as_sse(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
 # -- responses that are kept ------------------------------------------------------------------------------------------
 
 
-@router.get("/{response_id}", summary="Retrieve a response", responses={200: {"model": ResponsesResponse}, **REFUSALS})
+@router.get("/{response_id}", summary="Retrieve a response", responses={200: {"model": ResponsesResponse}})
 def retrieve_response(
     request: Request,
     response_id: ResponseId,
@@ -190,7 +185,7 @@ def retrieve_response(
     return JSONResponse(_body(request, response_id))
 
 
-@router.delete("/{response_id}", summary="Delete a response", responses=REFUSALS)
+@router.delete("/{response_id}", summary="Delete a response")
 def delete_response(request: Request, response_id: ResponseId) -> ResponseDeleted:
     """Delete a response for ever, and with the last one its conversation, unless somebody made that."""
     store, owner, key = store_of(request), owner_of(request), response_key(response_id)
@@ -207,7 +202,7 @@ def delete_response(request: Request, response_id: ResponseId) -> ResponseDelete
 @router.post(
     "/{response_id}/cancel",
     summary="Cancel a response",
-    responses={200: {"model": ResponsesResponse}, **REFUSALS},
+    responses={200: {"model": ResponsesResponse}},
 )
 def cancel_response(request: Request, response_id: ResponseId) -> Response:
     """Stop a response that is being given, by whichever process; what there is of it is kept."""
@@ -223,7 +218,7 @@ def cancel_response(request: Request, response_id: ResponseId) -> Response:
     return JSONResponse(body)
 
 
-@router.get("/{response_id}/input_items", summary="List what a response answers", responses=REFUSALS)
+@router.get("/{response_id}/input_items", summary="List what a response answers")
 def list_input_items(
     request: Request,
     response_id: ResponseId,

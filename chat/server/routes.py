@@ -18,6 +18,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
 
 from chat.server.described import describe_uniquely
+from chat.server.problems import REFUSALS
 from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.store import ConversationStore
 from chat.store_upkeep import expire
@@ -40,7 +41,7 @@ class ChatRoutes:
     def attach_router(self, app: FastAPI) -> None:
         """Add the routes; called by vLLM once its own are there."""
         for router in routers():
-            app.include_router(router)
+            app.include_router(router, responses=REFUSALS)
         describe_uniquely(app)
 
     async def init_state(self, engine_client: Any, state: State, args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from chat.server.metrics import CONVERSATIONS_OPEN, REUSED_TOKENS, TURNS
 from chat.server.served_settings import ServedSettings
 from chat.store import ConversationStore
 from chat.store_leases import Lease
-from errors import ChatError, QuotaExceededError, StoreError
+from errors import ChatError, EngineError, QuotaExceededError, StoreError
 
 __all__ = ["Ending", "Piece", "Turn", "Turns", "behind"]
 
@@ -268,7 +268,7 @@ class Turn:
             error = error or raised
         except Exception:
             logger.exception("turn %s was not kept", self.id)
-            error = error or StoreError("the answer could not be kept")
+            error = error or EngineError("the answer could not be kept")
         self.turns.running.pop(self.id, None)
         CONVERSATIONS_OPEN.dec()
         TURNS.labels("failed" if error else "cut_off" if last.finish_reason == "abort" else "finished").inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.conversation import Message
+from chat.store_changes import Changes
 from chat.store_served import KeptResponse
 from errors import ConversationNotFoundError, ResponseNotFoundError
 
@@ -99,3 +100,13 @@ def test_a_list_goes_on_behind_a_conversation(store):
     assert store.recent() == []
     with pytest.raises(ConversationNotFoundError):
         store.recent(after=ids[0], owner="bob")
+
+
+def test_changes_without_a_field_reach_a_conversation_that_is_there_and_no_other(store):
+    conversation = store.create()
+    message = Message("user", "hello")
+    nothing = frozenset()
+    store.apply([Changes(conversation.id, False, {}, nothing, nothing, (message,), None)])
+    assert store.load(conversation.id).messages[message.id].content == "hello"
+    with pytest.raises(ConversationNotFoundError):
+        store.apply([Changes("0", False, {}, nothing, nothing, (), None)])
