@@ -11,10 +11,9 @@ from tool_calling import MAX_RESULT_CHARACTERS, call_tool
 from vllm_wrapper import ToolCall
 
 if TYPE_CHECKING:
-    from chat.conversation import Message
     from chat.terminal.repl import Repl
 
-__all__ = ["go_through", "show_steps", "shown_call", "shown_result"]
+__all__ = ["go_through", "shown_call", "shown_result"]
 
 MAX_SHOWN_ROWS = 5  # of a result; the model reads all of it
 MAX_SHOWN_CHARACTERS = 400
@@ -128,18 +127,6 @@ def shown_result(result: str) -> str:
     if len(lines) > MAX_SHOWN_ROWS:
         lines = [*lines[:MAX_SHOWN_ROWS], "…"]
     return "\n".join(f"  {line}" for line in lines)
-
-
-def show_steps(repl: Repl, messages: tuple[Message, ...]) -> None:
-    """Print what followed a question: answers, calls, and the beginnings of results."""
-    for message in messages:
-        if message.role == "tool":
-            repl.display.dim(shown_result(message.content), wrapped=False)
-            continue
-        if message.content:
-            repl.display.markdown(message.content)
-        for call in message.tool_calls:
-            repl.display.line(shown_call(call["function"]["name"], call["function"]["arguments"]))
 
 
 def _cut(text: str, max_characters: int) -> str:

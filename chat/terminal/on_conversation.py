@@ -10,6 +10,7 @@ from chat.conversation import Conversation, make_title
 from chat.sampling_ranges import parse_assignments
 from chat.talk import SHORT_ID
 from chat.terminal.calls import go_through
+from chat.terminal.turns import show_resumed, show_turn
 from errors import CommandError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def show_history(repl: Repl, argument: str) -> None:
     for turn in turns[-_number(repl, argument, len(turns) or 1) :]:
         if turn.is_first_seen:
             repl.display.dim(repl.texts("history.rule"))
-        repl.show_turn(turn)
+        show_turn(repl, turn)
     if not turns:
         repl.display.line(repl.texts("history.empty"))
 
@@ -116,7 +117,7 @@ def id_values(repl: Repl) -> Iterable[tuple[str, str]]:
 def resume(repl: Repl, argument: str) -> None:
     """Go on with another conversation: the one with this id, or the newest other one."""
     repl.session.resume(argument)
-    repl.show_resumed()
+    show_resumed(repl)
 
 
 def set_title(repl: Repl, argument: str) -> None:
@@ -211,7 +212,7 @@ def branch(repl: Repl, argument: str) -> None:
         if number > len(branches):
             raise CommandError(texts("branch.unknown", n=argument, count=len(branches)))
         talk.change(lambda conversation: conversation.go_to(branches[number - 1].tip.id))
-        repl.show_resumed()
+        show_resumed(repl)
         return
     rows = [
         [
@@ -237,7 +238,7 @@ def variants(repl: Repl, argument: str) -> None:
         if number > len(found):
             raise CommandError(texts("variants.unknown", n=argument, count=len(found)))
         talk.change(lambda conversation: conversation.go_to(found[number - 1].id))
-        repl.show_turn(talk.turns()[-1])
+        show_turn(repl, talk.turns()[-1])
         return
     current = talk.turns()[-1].messages[0]
     ends = [talk.conversation.end_of(v.id) for v in found]

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chat.attachments import read_attachment, split_paths
+from chat.attachments import Attachment, read_attachment, split_paths
 from chat.conversation import Conversation
 from chat.talk import SHORT_ID
 from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
+from chat.terminal.turns import show_resumed
 from errors import CommandError
 
 if TYPE_CHECKING:
     from chat.terminal.repl import Repl
 
-__all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save"]
+__all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save", "tell_attached"]
 
 FORMATS = {"md": ".md", "json": ".json", "openai": ".jsonl"}
 NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
@@ -28,8 +29,20 @@ def attach(repl: Repl, argument: str) -> None:
         raise CommandError(repl.texts("file.which"))
     for path in split_paths(argument):
         attachment = read_attachment(path)
-        repl.tell_attached(attachment)
+        tell_attached(repl, attachment)
         repl.session.attachments.append(attachment)
+
+
+def tell_attached(repl: Repl, attachment: Attachment) -> None:
+    """Say what a file will cost before it is sent."""
+    session, texts = repl.session, repl.texts
+    tokens = ""
+    if session.info() is not None:
+        tokens = ", " + texts.count("token", session.count_tokens(attachment.as_markdown()))
+    size = texts.count("byte", attachment.size_bytes)
+    repl.display.dim(
+        texts("file.attached", name=attachment.name, bytes=size, tokens=tokens, encoding=attachment.encoding)
+    )
 
 
 def paste(repl: Repl, argument: str) -> None:
@@ -67,7 +80,7 @@ def load(repl: Repl, argument: str) -> None:
     ids = _import(repl, argument)
     if ids:
         repl.session.resume(ids[0])
-    repl.show_resumed()
+    show_resumed(repl)
 
 
 def export(repl: Repl, argument: str) -> None:

@@ -10,15 +10,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from chat.answer import Answer
-from chat.attachments import Attachment, take_mentions, with_attachments
+from chat.attachments import take_mentions, with_attachments
 from chat.backend import Backend
 from chat.talk import SHORT_ID, Turn
 from chat.terminal.answer import AnswerView, receive
-from chat.terminal.calls import go_through, show_steps
+from chat.terminal.calls import go_through
 from chat.terminal.commands import Invocation, PathLike, parse
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import Display, find_mode
@@ -26,11 +27,13 @@ from chat.terminal.figures import figures_line
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
 from chat.terminal.line import EditedLines, LineReader, PlainLines
+from chat.terminal.on_files import tell_attached
 from chat.terminal.opening import Opening
 from chat.terminal.session import Session
 from chat.terminal.texts import Texts
 from chat.terminal.toolbar import Toolbar
 from chat.terminal.tty import Signals, Terminated, TypeAhead, own_modes
+from chat.terminal.turns import show_resumed
 from chat.texts import find_language
 from chat.window import Cut, group_turns
 from errors import ChatError, StoreError, StoreUnreachableError, UnknownCommandError
@@ -173,7 +176,7 @@ class Repl:
         try:
             if resume is not None:
                 session.resume("" if resume == LAST else resume)
-                self.show_resumed()
+                show_resumed(self)
             elif not self.display.mode.editing:
                 session.opening.get()
                 session.toolbox.begin()
@@ -277,7 +280,7 @@ class Repl:
     def send(self, text: str) -> None:
         """Send a message to the model and show the answer; while the model loads, let the message wait visibly."""
         session = self.session
-        whole = with_attachments(text, [*session.attachments, *take_mentions(text, self.tell_attached)])
+        whole = with_attachments(text, [*session.attachments, *take_mentions(text, partial(tell_attached, self))])
         if session.editing is None and session.is_loading() and self.display.mode.editing:
             session.queue_message(whole)
             session.attachments.clear()
@@ -473,44 +476,6 @@ class Repl:
     def is_attended(self) -> bool:
         """Whether a person is there who can be asked."""
         return self._fd is not None
-
-    def show_resumed(self) -> None:
-        """Say which conversation goes on, and show how it ended."""
-        talk = self.session.talk
-        turns = talk.turns()
-        self.display.line(
-            self.texts("resumed", title=talk.conversation.title, turns=self.texts.count("turn", len(turns)))
-        )
-        if turns:
-            self.show_turn(turns[-1])
-            if talk.open_calls():
-                self.display.dim(self.texts("resumed.calls"))
-            elif turns[-1].answer is None:
-                self.display.dim(self.texts("resumed.unanswered"))
-
-    def show_turn(self, turn: Turn) -> None:
-        """Print a turn: its number and marks, the message, the answer."""
-        texts, answer = self.texts, turn.answer
-        marks = [texts("turn.pinned")] if turn.is_pinned else []
-        if turn.num_variants > 1:
-            marks.append(texts("turn.variant", variant=turn.variant, count=turn.num_variants))
-        self.display.dim(texts("turn.head", n=turn.number, marks=" · ".join(marks)).rstrip())
-        self.display.line("> " + turn.question.content.replace("\n", "\n  "))
-        if answer is None:
-            return
-        show_steps(self, turn.messages)
-        if answer.status == "partial" or answer.finish_reason == "abort":
-            self.display.dim(texts("turn.interrupted"))
-
-    def tell_attached(self, attachment: Attachment) -> None:
-        """Say what a file will cost before it is sent."""
-        tokens = ""
-        if self.session.info() is not None:
-            tokens = ", " + self.texts.count("token", self.session.count_tokens(attachment.as_markdown()))
-        size = self.texts.count("byte", attachment.size_bytes)
-        self.display.dim(
-            self.texts("file.attached", name=attachment.name, bytes=size, tokens=tokens, encoding=attachment.encoding)
-        )
 
     def _store_failed(self, error: StoreError) -> None:
         key = "store.away" if isinstance(error, StoreUnreachableError) else "store.trouble"
