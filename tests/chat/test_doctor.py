@@ -11,7 +11,6 @@ import sqlite3
 import string
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -90,16 +89,13 @@ def quiet(tmp_path):
 
 
 def test_it_tells_about_everything_without_starting_an_engine(quiet):
-    started_s = time.monotonic()
     result = run("doctor", "demo", "--json", env=quiet)
-    took_s = time.monotonic() - started_s
     report = json.loads(result.stdout)
     checks = {finding["check"] for finding in report["findings"]}
     assert checks >= {"python", "vllm", "packages", "gpu", "memory", "disk", "store", "port", "terminal", "hub"}
     assert checks >= {"model", "template", "cache", "fit"}
     assert result.returncode == (0 if report["ok"] else 1)
     assert all(finding["remedy"] for finding in report["findings"] if finding["state"] in ("warning", "error"))
-    assert took_s < 10  # an idle machine takes one second; importing vLLM would take ten
 
 
 def test_it_imports_nothing_heavy(quiet):
