@@ -10,6 +10,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PROMISES = {
     "two_turns": ["Your name is Ada."],
+    "tool_server": ["calculator", "tool: 144", "assistant: "],
     "tools": ["get_weather", '"temperature": 21', "assistant: "],
     "answer_form": ["mood='"],
     "side_by_side": ["Hello! -> ", "你好 -> ", " tokens, "],
