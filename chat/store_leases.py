@@ -117,6 +117,12 @@ class TurnLeases:
         with self._database.write() as connection:
             return bool(connection.execute(turn_leases.update().where(which).values(is_cancelled=True)).rowcount)
 
+    def is_held(self, name: str) -> bool:
+        """Tell whether somebody holds the lease of this name."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(turn_leases).where(turn_leases.c.name == name)).first()
+        return row is not None and _is_held(row.writer, time.time() - row.seen_at_utc)
+
     def are_held(self, turn_ids: Collection[str]) -> set[str]:
         """Return which of these turns somebody is at work on."""
         query = sa.select(turn_leases).where(turn_leases.c.turn_id.in_(turn_ids))

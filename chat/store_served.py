@@ -19,6 +19,10 @@ from errors import ConversationNotFoundError, ResponseNotFoundError
 
 __all__ = ["KeptResponse", "ServedThings"]
 
+INSERT_SESSION = sa.text(
+    "INSERT INTO sessions (owner, session_id, conversation_id) VALUES (:owner, :session_id, :conversation_id)"
+    " ON CONFLICT DO NOTHING"
+)
 MAX_SESSION_ID = 2**31 - 1  # clients in other languages read the number as a 32-bit integer
 
 
@@ -51,18 +55,23 @@ class ServedThings:
         with self._database.read() as connection:
             return connection.execute(query).scalar()
 
-    def begin_session(self, conversation_id: str, session_id: int | None, *, owner: str) -> int:
-        """Give a conversation a session's number, a fresh one if none is asked for; return it."""
+    def begin_session(self, conversation_id: str, session_id: int | None, *, owner: str) -> tuple[int, str]:
+        """Give a conversation a session's number; of several that want one number at once the first gets it.
+
+        Args:
+            session_id: the number; a fresh one if it is None.
+        Returns:
+            the number, and the id of the conversation that has it.
+        """
         with self._database.write() as connection:
-            if session_id is not None:
-                connection.execute(sessions.delete().where(_is_session(session_id, owner)))
-            else:
-                session_id = 1 + secrets.randbelow(MAX_SESSION_ID)
-                while connection.execute(sa.select(sessions).where(_is_session(session_id, owner))).first():
-                    session_id = 1 + secrets.randbelow(MAX_SESSION_ID)
-            values = {"owner": owner, "session_id": session_id, "conversation_id": conversation_id}
-            connection.execute(sessions.insert().values(**values))
-        return session_id
+            while True:
+                number = 1 + secrets.randbelow(MAX_SESSION_ID) if session_id is None else session_id
+                values = {"owner": owner, "session_id": number, "conversation_id": conversation_id}
+                is_free = bool(connection.execute(INSERT_SESSION, values).rowcount)
+                if is_free or session_id is not None:
+                    break
+            query = sa.select(sessions.c.conversation_id).where(_is_session(number, owner))
+            return number, connection.execute(query).scalar_one()
 
     def end_session(self, session_id: int, *, owner: str) -> None:
         """Forget a session's number; its conversation stays."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from chat.conversation import Conversation, Message
+from chat.conversation import Conversation, Message, make_id
 from chat.server.access import owner_of, store_of, turns_of
 from chat.server.items import find_item, messages_of, path_items, read_items, without_item
 from chat.server.problems import REFUSALS, OpenAIRoute, RequestError
@@ -173,19 +174,17 @@ def delete_conversation(request: Request, conversation_id: ConversationId) -> Co
 @router.post("/{conversation_id}/items", summary="Add items")
 def create_items(request: Request, conversation_id: ConversationId, body: CreateItemsRequest) -> ItemPage:
     """Add items behind what was said."""
-    said = messages_of(read_items(body.items))
-    conversation = load(request, conversation_id)
-    before = len(path_items(conversation))
-    store = store_of(request)
-    if said.system and not conversation.messages and not conversation.system:
-        conversation.system, before = said.system, 0
-        store.save(conversation)
-    elif said.system:
-        store.add(conversation, Message("system", said.system))
-    for message in said.path():
-        store.add(conversation, message)
-    items = path_items(conversation)[before:]
-    return _item_page(items, has_more=False)
+    said, store = messages_of(read_items(body.items)), store_of(request)
+    with alone(request, conversation_id) as conversation:
+        before = len(path_items(conversation))
+        if said.system and not conversation.messages and not conversation.system:
+            conversation.system, before = said.system, 0
+            store.save(conversation)
+        elif said.system:
+            store.add(conversation, Message("system", said.system))
+        for message in said.path():
+            store.add(conversation, message)
+    return _item_page(path_items(conversation)[before:], has_more=False)
 
 
 @router.get("/{conversation_id}/items", summary="List items")
@@ -209,18 +208,34 @@ def retrieve_item(request: Request, conversation_id: ConversationId, item_id: It
 @router.delete("/{conversation_id}/items/{item_id}", summary="Delete an item")
 def delete_item(request: Request, conversation_id: ConversationId, item_id: ItemId) -> ConversationReply:
     """Delete an item for ever; what follows it stays."""
-    conversation, store = load(request, conversation_id), store_of(request)
-    message, _ = find_item(conversation, item_id)
-    left = without_item(message, item_id)
-    if message.id == conversation.id:
-        conversation.system = ""
-        store.save(conversation)
-    elif left is None:
-        store.delete_message(conversation, message.id)
-    else:
-        conversation.messages[message.id] = left
-        store.save(conversation)
+    store = store_of(request)
+    with alone(request, conversation_id) as conversation:
+        message, _ = find_item(conversation, item_id)
+        left = without_item(message, item_id)
+        if message.id == conversation.id:
+            conversation.system = ""
+            store.save(conversation)
+        elif left is None:
+            store.delete_message(conversation, message.id)
+        else:
+            conversation.messages[message.id] = left
+            store.save(conversation)
     return _reply(conversation)
+
+
+@contextlib.contextmanager
+def alone(request: Request, conversation_id: str) -> Iterator[Conversation]:
+    """Load a conversation in which nobody is given an answer meanwhile: what is added would end up beside that.
+
+    Raises:
+        ConversationBusyError: somebody is.
+    """
+    key, owner, leases = conversation_key(conversation_id), owner_of(request), store_of(request).leases
+    lease = leases.take(key, make_id(), owner=owner)
+    try:
+        yield store_of(request).load(key, owner=owner)
+    finally:
+        leases.release(lease)
 
 
 # -- what others use too ----------------------------------------------------------------------------------------------

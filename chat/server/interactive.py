@@ -121,7 +121,7 @@ async def _cancel(turns: Turns, session_id: int, owner: str) -> InteractiveReply
         raise RequestError("please set a session_id to cancel a request", param="session_id")
     conversation_id = await asyncio.to_thread(turns.store.served.find_session, session_id, owner=owner)
     if conversation_id is not None:
-        await asyncio.to_thread(turns.store.leases.cancel, owner=owner, conversation_id=conversation_id)
+        await turns.cancel(conversation_id, owner=owner)
     return _zero(session_id)
 
 
@@ -186,8 +186,10 @@ class Exchange:
             return await turns.open(known, owner=owner), False
         conversation = await asyncio.to_thread(turns.create, owner=owner, system=said.system)
         wanted = None if number == NO_SESSION else number
-        self._session_id = await asyncio.to_thread(served.begin_session, conversation.id, wanted, owner=owner)
-        return await turns.open(conversation.id, owner=owner), True
+        self._session_id, has_it = await asyncio.to_thread(served.begin_session, conversation.id, wanted, owner=owner)
+        if has_it != conversation.id:  # another request was faster
+            await asyncio.to_thread(turns.store.delete, conversation.id, owner=owner)
+        return await turns.open(has_it, owner=owner), has_it == conversation.id
 
     def _make_prompt(self, conversation: Conversation, new: Sequence[Message]) -> TurnPrompt:
         kwargs = prompts_of(self._raw_request).template_kwargs(self._chat_request([]))

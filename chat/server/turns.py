@@ -26,6 +26,7 @@ __all__ = ["Ending", "Piece", "Turn", "Turns", "behind"]
 
 SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 LOOK_INTERVAL_S = 0.25  # how often the marks are read that others leave to stop an answer
+CANCEL_WAIT_S = 2.0  # for the process that generates to notice
 RENEW_INTERVAL_S = 5.0  # a lease holds for chat.store_writer.LEASE_S
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,15 @@ class Turns:
         except BaseException:
             leases.release(lease)
             raise
+
+    async def cancel(self, conversation_id: str, *, owner: str) -> None:
+        """Stop the answer that is being given in a conversation, and wait a moment until it has ended."""
+        leases = self.store.leases
+        if not await asyncio.to_thread(leases.cancel, owner=owner, conversation_id=conversation_id):
+            return
+        deadline_s = time.monotonic() + CANCEL_WAIT_S
+        while await asyncio.to_thread(leases.is_held, conversation_id) and time.monotonic() < deadline_s:
+            await asyncio.sleep(0.05)
 
     def watch(self, turn: Turn) -> None:
         """Look from now on whether somebody wants this turn to stop."""

@@ -29,7 +29,9 @@ def test_one_turn_at_a_time_is_given(store):
     lease = store.leases.take(conversation.id, make_id(), owner="local")
     with pytest.raises(ConversationBusyError):
         store.leases.take(conversation.id, make_id(), owner="local")
+    assert store.leases.is_held(conversation.id)
     store.leases.release(lease)
+    assert not store.leases.is_held(conversation.id)
     store.leases.take(conversation.id, make_id(), owner="local")
 
 

@@ -12,8 +12,9 @@ from errors import ConversationNotFoundError, ResponseNotFoundError
 
 def test_a_session_leads_its_owner_to_a_conversation(store):
     conversation = store.create(owner="ann")
-    number = store.served.begin_session(conversation.id, None, owner="ann")
+    number, conversation_id = store.served.begin_session(conversation.id, None, owner="ann")
     assert number > 0
+    assert conversation_id == conversation.id
     assert store.served.find_session(number, owner="ann") == conversation.id
     assert store.served.find_session(number, owner="bob") is None
     store.served.end_session(number, owner="bob")
@@ -29,6 +30,12 @@ def test_two_owners_may_use_one_number(store):
     store.served.begin_session(yours.id, 7, owner="bob")
     assert store.served.find_session(7, owner="ann") == mine.id
     assert store.served.find_session(7, owner="bob") == yours.id
+
+
+def test_of_two_that_want_one_number_the_first_gets_it(store):
+    first, second = store.create(owner="ann"), store.create(owner="ann")
+    assert store.served.begin_session(first.id, 7, owner="ann") == (7, first.id)
+    assert store.served.begin_session(second.id, 7, owner="ann") == (7, first.id)
 
 
 def test_sessions_expire_and_go_with_their_conversation(store):

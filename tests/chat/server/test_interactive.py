@@ -135,12 +135,31 @@ def test_of_calls_at_once_on_a_session_each_is_answered_whole_or_refused(server,
     assert 200 in statuses
 
 
+def test_of_two_first_calls_under_one_number_none_is_lost(server, talk):
+    barrier, replies = threading.Barrier(2), []
+
+    def call(name):
+        with http_of(server) as own:
+            barrier.wait()
+            replies.append(own.post(PATH, json={**_in(987654), "prompt": f"My name is {name}."}).status_code)
+
+    threads = [threading.Thread(target=call, args=(name,)) for name in ("Zorvan", "Mei")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 200 in replies
+    history = talk("Hello", session_id=987654)["history_tokens"]
+    assert history > 20 * replies.count(200)
+
+
 def test_an_answer_is_cancelled_by_its_sessions_number(http, talk):
     session_id = talk("Hello")["session_id"]
     stream = lines_of(http, "Hello", session_id=session_id, **LONG)
     next(stream)
     cancelled = http.post(PATH, json={"prompt": "", "cancel": True, "session_id": session_id})
     assert cancelled.json() == {**ZERO, "session_id": session_id}
+    assert http.post(PATH, json=_in(session_id)).status_code == 200  # it has ended when that is said
     last = list(stream)[-1]
     assert last["finish_reason"] == "stop"
     assert last["tokens"] < 1200

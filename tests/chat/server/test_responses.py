@@ -219,6 +219,8 @@ def test_a_client_that_leaves_a_stream_frees_the_conversation_and_keeps_what_cam
         next(event for event in stream if event.type == "response.output_text.delta")
         with pytest.raises(openai.ConflictError):
             ask(client, "Hello", conversation=conversation.id)
+        with pytest.raises(openai.ConflictError):
+            client.conversations.items.create(conversation.id, items=[{"role": "user", "content": "beside"}])
     soon(lambda: client.responses.retrieve(response_id).status == "cancelled")
     items = items_of(client, conversation)
     assert [item.status for item in items] == ["completed", "incomplete"]
