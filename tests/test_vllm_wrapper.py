@@ -347,8 +347,11 @@ def test_a_query_that_cannot_fit_is_refused_with_both_numbers(llm):
 
 def test_old_turns_that_do_not_fit_are_left_out_aloud(llm):
     history = [(f"Remember the number {number}. " + "word " * 300, "OK.") for number in range(30)]
-    with pytest.warns(ContextWindowWarning, match="turns left out"):
-        reply, longer = llm.chat("Hello!", history, **GREEDY)
+    fitted = llm.fit([user(text) for text, _ in history])
+    assert fitted.dropped == list(range(len(fitted.dropped)))
+    assert 0 < len(fitted.dropped) < 29
+    with pytest.warns(ContextWindowWarning, match="turns left out: the oldest 28"):
+        reply, longer = llm.chat("Hello!", history, max_window_size=700, **GREEDY)  # short, so that it is soon read
     assert reply
     assert len(longer) == 31
 
