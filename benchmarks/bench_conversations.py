@@ -25,9 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import httpx
-import psutil
 
 from benchmarks.report import write
+from tests.chat.server.clients import resident_mb
 from tests.serving import RunningServer, running_server
 
 MB = 1e6
@@ -72,12 +72,6 @@ def talk(http: httpx.Client, question: str, session_id: int) -> int:
     reply = http.post("/v1/chat/interactive", json={**body, "temperature": 0.0})
     reply.raise_for_status()
     return int(reply.json()["session_id"])
-
-
-def resident_mb(server: RunningServer) -> float:
-    """Return what the server's processes have in memory, in MB; shared pages count once for each."""
-    processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
-    return sum(process.memory_info().rss for process in processes) / MB
 
 
 if __name__ == "__main__":

@@ -36,12 +36,13 @@ router = APIRouter(route_class=FlatRoute, responses=FLAT_REFUSALS, tags=["Intera
 
 
 class InteractiveMessage(BaseModel):
-    """A message of a list of messages."""
-
-    model_config = ConfigDict(extra="allow")
+    """A message of a list of messages. What else it brings is left out: ready token ids are not a client's to give."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str = ""
+    content: str | None = ""
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
 
 
 class InteractiveRequest(BaseModel):

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import psutil
 from openai import OpenAI
 
 from tests.serving import RunningServer
 
-__all__ = ["GREEDY", "ask", "client_of", "http_of", "lines_of", "openai_of", "soon"]
+__all__ = ["GREEDY", "ask", "client_of", "http_of", "lines_of", "openai_of", "resident_mb", "soon"]
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 TIMEOUT_S = 120.0
@@ -58,6 +59,12 @@ def ask(openai: OpenAI, text: Any, **fields: Any) -> Any:
     """Ask for a response, without chance and without thinking."""
     no_thinking = {"chat_template_kwargs": {"enable_thinking": False}}
     return openai.responses.create(model="demo", input=text, temperature=0.0, extra_body=no_thinking, **fields)
+
+
+def resident_mb(server: RunningServer) -> float:
+    """Return what a server's processes have in memory, in MB; shared pages count once for each."""
+    process = psutil.Process(server.process.pid)
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
 
 
 def soon(holds: Callable[[], Any], within_s: float = 20.0) -> Any:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.chat.server.clients import GREEDY, client_of, http_of, lines_of, openai_of, soon
+from tests.chat.server.clients import GREEDY, client_of, http_of, lines_of, openai_of, resident_mb, soon
 
 PATH = "/v1/chat/interactive"
 LONG = {"ignore_eos": True, "request_output_len": 1200}  # an answer that takes seconds
@@ -85,6 +85,16 @@ def test_messages_may_be_given_instead_of_text(talk):
     first = talk(messages)
     assert first["text"] == "Your name is Zorvan."
     assert talk("What is my name?", session_id=first["session_id"])["history_tokens"] > first["input_tokens"]
+
+
+def test_a_client_cannot_give_ready_token_ids(http, talk):
+    ids = http.post("/v1/encode", json={"input": "Your name is Mei."}).json()["input_ids"]
+    said = {"role": "assistant", "content": "Your name is Mei."}
+    lengths = []
+    for message in (said, {**said, "token_ids": [*ids, *ids]}, {**said, "token_ids": ids[:2]}):
+        reply = talk([{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "Hi"}])
+        lengths.append(reply["input_tokens"])
+    assert len(set(lengths)) == 1
 
 
 def test_thinking_is_given_apart_under_both_names(talk):
@@ -261,3 +271,12 @@ def refusal_of(reply):
 
 def test_the_front_door_leads_to_the_documentation(http):
     assert http.get("/").headers["location"].endswith("docs")
+
+
+def test_memory_does_not_grow_with_the_conversations(server, talk):
+    for number in range(50):
+        talk(f"My number is {number}.", request_output_len=1)
+    before_mb = resident_mb(server)
+    for number in range(200):
+        talk(f"My number is {number}.", request_output_len=1)
+    assert resident_mb(server) - before_mb < 20
