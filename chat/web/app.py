@@ -19,6 +19,7 @@ from chat.web.markup import code_style
 from chat.web.pages import Pages, act, choose_language, do
 from chat.web.session import THINKING, Session, neutral_value
 from chat.web.texts import Texts
+from errors import ChatError, describe
 
 __all__ = ["PAGE_FILES", "Page", "make_page"]
 
@@ -228,7 +229,10 @@ class Events:
             changed(setter, control, told, **(common | {"trigger_mode": "always_last"}))
 
     def _session(self, request: gr.Request) -> Session:
-        return self.pages.session(request.username, str(request.session_hash))
+        try:
+            return self.pages.session(request.username, str(request.session_hash))
+        except ChatError as error:
+            raise gr.Error(describe(error), print_exception=False) from error
 
     # -- coming and going ---------------------------------------------------------------------------------------
 
@@ -243,15 +247,20 @@ class Events:
 
         await to_thread.run_sync(do, session, begin)
         yield await to_thread.run_sync(self._everything, session, "")
-        while session.is_loading() and not session.is_answering:
-            await asyncio.sleep(IDLE_TICK_S)
-            yield {self.page.head: self._head(session)}
-        yield {self.page.head: self._head(session)} | self._settings(session)
+        async for updates in self._watch_loading(session):
+            yield updates
         for _ in range(8):  # the page that was here before this one may still be writing, or just be leaving
             if await to_thread.run_sync(self._is_partial, session):
                 await asyncio.sleep(IDLE_TICK_S)
                 await to_thread.run_sync(do, session, lambda session: session.open(session.talk.conversation.id))
                 yield await to_thread.run_sync(self._state, session, "")
+
+    async def _watch_loading(self, session: Session) -> AsyncIterator[Updates]:
+        """Show how far the model is until it is there, and then what it has as its own settings."""
+        while session.is_loading() and not session.is_answering:
+            await asyncio.sleep(IDLE_TICK_S)
+            yield {self.page.head: self._head(session)}
+        yield {self.page.head: self._head(session)} | self._model_settings(session)
 
     def _is_partial(self, session: Session) -> bool:
         tip = session.talk.conversation.tip
@@ -271,6 +280,9 @@ class Events:
         await to_thread.run_sync(act, session, data)
         async for updates in self._follow(session, words, with_settings=data.get("action") in ("open", "delete")):
             yield updates
+        if data.get("action") == "reload":
+            async for updates in self._watch_loading(session):
+                yield updates
 
     async def begun(self, words: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Begin a new conversation."""
@@ -388,11 +400,15 @@ class Events:
         return listed[0]
 
     def _settings(self, session: Session) -> Updates:
+        texts, system = session.texts, session.talk.conversation.system
+        shown = gr.update(value=system, label=texts("system"), info=texts("system.hint"))
+        return {self.page.system: shown} | self._model_settings(session)
+
+    def _model_settings(self, session: Session) -> Updates:
         texts, page = session.texts, self.page
         choices = [(texts(f"think.{mode}"), mode) for mode in THINKING]
         info = None if session.can_think or session.info() is None else texts("think.cannot")
         return {
-            page.system: session.talk.conversation.system,
             page.think: gr.update(choices=choices, value=session.thinking_mode, label=texts("think"), info=info),
         } | self._sampling(session)
 
@@ -408,13 +424,7 @@ class Events:
             info = session.texts(key, range=parameter.range, value=default)
             value = session.sampling.get(name)
             if isinstance(control, gr.Textbox):
-                shown = (
-                    ""
-                    if value is None
-                    else json.dumps(value, ensure_ascii=False)
-                    if isinstance(value, list)
-                    else str(value)
-                )
+                shown = "" if value is None else json.dumps(value, ensure_ascii=False)
             else:
                 shown = next(known for known in (value, default, neutral_value(name)) if known is not None)
             updates[control] = gr.update(value=shown, info=info)
@@ -426,7 +436,6 @@ class Events:
             page.new: texts("new"),
             page.search: gr.update(label=texts("search"), placeholder=texts("search.hint")),
             page.box: gr.update(label=texts("box"), placeholder=texts("box.hint")),
-            page.system: gr.update(label=texts("system"), info=texts("system.hint")),
             page.language: gr.update(label=texts("language"), value=texts.language),
             page.settings_title: view.title_html(texts("settings")),
             page.sampling_title: view.title_html(texts("sampling")),

@@ -66,9 +66,13 @@ def test_an_answer_is_stopped_in_the_middle_and_kept(visit: Visit, kept: Convers
 def test_a_reloaded_page_goes_on(visit: Visit) -> None:
     visit.open()
     visit.ask("Hello! My name is Tom.")
+    visit.page.fill("#system textarea", "You are Tom's friend.")
+    visit.page.locator("#system textarea").blur()
+    visit.page.wait_for_timeout(500)
     visit.reload()
     visit.page.wait_for_selector("#past .message.answer")
     assert visit.texts("#past .user .plain") == ["Hello! My name is Tom."]
+    assert visit.page.input_value("#system textarea") == "You are Tom's friend."
     assert "Tom" in visit.ask("What is my name?")
 
 
