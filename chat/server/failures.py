@@ -15,6 +15,8 @@ __all__ = ["explain_end"]
 
 # "ValueError: ..." behind whatever a log puts in front of it.
 RAISED = re.compile(r"(?:^|[\s\]])(?:[\w.]+\.)?(?P<type>[A-Z]\w*(?:Error|Exception)): (?P<said>\S.*)")
+# Below "1 validation error for ModelConfig": what is wrong.
+INVALID = re.compile(r"Value error, (?P<said>.+?)(?: \[type=|$)", re.MULTILINE)
 # What only says that something else has gone wrong before.
 CONSEQUENCES = (
     "Engine core initialization failed",
@@ -78,6 +80,8 @@ def _explain(lines: Sequence[str], exit_code: int | None, facts: Mapping[str, An
     causes = [(kind, said) for kind, said in raised if not any(sign in f"{kind} {said}" for sign in CONSEQUENCES)]
     if causes:
         kind, said = causes[-1]
+        if kind == "ValidationError" and (found := INVALID.search("\n".join(lines))):
+            said = found["said"]
         if kind in OUR_OWN:
             return ConfigError(said)
         error = load_error(RuntimeError(said), facts)

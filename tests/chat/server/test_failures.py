@@ -48,6 +48,18 @@ def test_what_went_wrong_is_said_with_the_remedy(line, kind, said, hint):
     assert "\n" not in str(error)
 
 
+def test_what_a_failed_check_says_stands_below_it():
+    lines = [
+        "(APIServer pid=7) pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
+        "(APIServer pid=7)   Value error, User-specified max_model_len (9999) is greater than the derived "
+        "max_model_len (max_position_embeddings=4096 or model_max_length=None in config.json). [type=value_error, input_v]",
+        "(APIServer pid=7)     For further information visit https://errors.pydantic.dev/2.14/v/value_error",
+    ]
+    error = explain_end(lines, 1, FACTS, None)
+    assert str(error) == "the model's window is 4096 tokens; max_model_len is 9999"
+    assert error.hint == "Pass --max-model-len 4096 or less."
+
+
 def test_an_end_without_a_word_is_told_by_its_signal():
     assert "want of memory" in str(explain_end([], -9, FACTS, None))
     assert "shared memory" in str(explain_end([], -7, FACTS, None))
