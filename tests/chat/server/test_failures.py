@@ -52,7 +52,7 @@ def test_what_a_failed_check_says_stands_below_it():
     lines = [
         "(APIServer pid=7) pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig",
         "(APIServer pid=7)   Value error, User-specified max_model_len (9999) is greater than the derived "
-        "max_model_len (max_position_embeddings=4096 or model_max_length=None in config.json). [type=value_error, input_v]",
+        "max_model_len (max_position_embeddings=4096 or model_max_length=None). [type=value_error, x]",
         "(APIServer pid=7)     For further information visit https://errors.pydantic.dev/2.14/v/value_error",
     ]
     error = explain_end(lines, 1, FACTS, None)
