@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chat.backend import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
-from chat.connection import GENERATED_IDS, SESSION_HEADER, api_url_of, uses_proxies
+from chat.connection import GENERATED_IDS, SESSION_HEADER, api_url_of, cause_of, uses_proxies
 from errors import ChatError, EngineError, PromptTooLongError, SamplingError
 from vllm_wrapper import Delta, Reply, ToolCall, Usage
 
@@ -302,7 +302,15 @@ class _ServerStream:
             self._events.put(None)
         except Exception as error:  # however the connection breaks: whoever reads must hear of it
             if not self._aborted:
-                self._events.put(translate(error, str(self._client.base_url)))
+                self._events.put(self._translate(error))
+
+    def _translate(self, error: Exception) -> ChatError:
+        from openai import APIStatusError
+
+        url = str(self._client.base_url).rstrip("/")
+        if self._response is not None and not isinstance(error, APIStatusError):
+            return _broken_off(error, url)
+        return translate(error, url)
 
     def _take(self, chunk: Any) -> list[Delta]:
         self._usage = chunk.usage or self._usage
@@ -374,9 +382,12 @@ def translate(error: Exception, url: str) -> ChatError:
             f"{url} does not answer ({str(cause).splitlines()[0] if str(cause) else type(cause).__name__})",
             hint="The conversation is kept. Check the address, and whether the server runs; /reload connects again.",
         )
-    return EngineError(
-        f"the connection to {url} broke off ({type(error).__name__})", hint="What came is kept: try again."
-    )
+    return _broken_off(error, url)
+
+
+def _broken_off(error: Exception, url: str) -> EngineError:
+    cause = cause_of(error.__cause__ if isinstance(error.__cause__, Exception) else error)
+    return EngineError(f"the connection to {url} broke off ({cause})", hint="What came is kept: try again.")
 
 
 def _server_message(error: Any) -> str:

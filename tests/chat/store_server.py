@@ -1,15 +1,18 @@
-"""The store's routes alone, on a real socket: a server that starts in no time, dies, and comes back."""
+"""The store's routes, and a model that only counts, on a real socket: a server that starts in no time and dies."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from chat.server import store_routes
@@ -19,6 +22,31 @@ from chat.store import ConversationStore
 
 OWNERS = {"key-of-local": "local", "key-of-bob": "bob"}
 UNIT_S = 0.01
+
+
+WORDS = [f"word{number} " for number in range(400)]
+model_routes = APIRouter()
+
+
+@model_routes.get("/v1/models")
+def models() -> dict[str, Any]:
+    return {"object": "list", "data": [{"id": "m", "object": "model", "created": 0, "owned_by": "x"}]}
+
+
+@model_routes.post("/v1/chat/completions")
+async def chat(request: Request) -> StreamingResponse:
+    """Say 400 words slowly to the word ``long``, and one word to all else."""
+    said = (await request.json())["messages"][-1]["content"]
+
+    async def chunks() -> AsyncIterator[str]:
+        for word in WORDS if said == "long" else ["short"]:
+            choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+            chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice]}
+            yield f"data: {json.dumps(chunk)}\n\n"
+            await asyncio.sleep(2 * UNIT_S)
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(chunks(), media_type="text/event-stream")
 
 
 class StoreServer:
@@ -43,6 +71,7 @@ class StoreServer:
     def start(self) -> None:
         app = FastAPI()
         app.include_router(store_routes.router)
+        app.include_router(model_routes)
         app.state.conversation_store = self.store
         app.state.conversation_turns = Turns(self.store, self.settings)
         app.add_middleware(Keys, server=self)

@@ -89,7 +89,7 @@ def misbehaving():
 def test_a_server_that_goes_away_mid_answer_leaves_the_partial(misbehaving):
     backend = ServerBackend(misbehaving.url)
     text = ""
-    with pytest.raises(EngineError, match="broke off|does not answer"):  # noqa: PT012
+    with pytest.raises(EngineError, match="broke off"):  # noqa: PT012
         for delta in backend.stream([user("Hello!")]):
             text += delta.text
     assert text == "one two "

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ import pytest
 from chat.store import ConversationStore
 from tests.chat.store_server import StoreServer
 from tests.chat.terminal.driver import Driver
+from tests.program import PROGRAM
 
 Start = Callable[..., Driver]
+REPEATING = (sys.executable, "-m", "tests.chat.terminal.remote_program")
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     key_file.write_text("local: key-of-local\n")
     drivers: list[Driver] = []
 
-    def start(url: str, *options: str) -> Driver:
-        program = [sys.executable, "-m", "tests.chat.terminal.remote_program", "chat", "--url", url, "--system", ""]
+    def start(url: str, *options: str, program: Sequence[str] = REPEATING) -> Driver:
+        program = [*program, "chat", "--url", url, "--system", ""]
         environ = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_STATE_HOME": str(tmp_path / "state")}
         drivers.append(Driver([*program, "--api-key-file", str(key_file), *options], environ=environ, columns=240))
         drivers[-1].wait_until(drivers[-1].prompts, "the first prompt")
@@ -100,6 +102,31 @@ def test_a_terminal_that_is_killed_while_the_server_is_away_loses_nothing(server
     server.start()
     start(server.url).wait_for("Conversations are kept on")
     assert newest(server) == ["before", "echo: before", "meanwhile", "echo: meanwhile"]
+
+
+def test_a_server_that_dies_in_the_middle_of_an_answer_costs_nothing(
+    server: StoreServer, start: Start, tmp_path: Path
+) -> None:
+    """The terminal stays; what came is kept; what was typed is back in the line, and goes once the server is back."""
+    terminal = start(server.url, program=PROGRAM)
+    terminal.wait_for("Conversations are kept on")
+    terminal.enter("long")
+    terminal.wait_for("word20 ")
+    server.stop()
+    terminal.wait_for("What came is kept")
+    terminal.enter("next")
+    terminal.wait_for("does not answer")
+    terminal.wait_until(lambda: terminal.line().startswith("> next"), "the text, back in the line")
+    server.start()
+    time.sleep(0.5)  # keys that come together are a paste
+    terminal.press("\r")
+    terminal.wait_for("short")
+    terminal.wait_until(terminal.is_prompting, "the next prompt")
+    long, partial, typed, answer = newest(server)
+    assert (long, typed, answer) == ("long", "next", "short")
+    assert partial.startswith("word0 word1 ")
+    assert "word399" not in partial
+    assert not list((tmp_path / "data").rglob("*.json"))
 
 
 def test_the_prompt_does_not_wait_for_a_server_that_is_silent(start: Start, tmp_path: Path) -> None:
