@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from pathlib import Path
 
 from chat.options import add_engine_options, add_reply_options
@@ -30,11 +31,9 @@ def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     if options.local and options.url:
         raise ConfigError("--local and --url exclude each other")
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("gradio") is None:
         hint = 'Install it: make install EXTRAS=web, or pip install "vllm-deploy[web]".'
-        raise ConfigError("the web page needs Gradio, which is not installed", hint=hint) from error
+        raise ConfigError("the web page needs Gradio, which is not installed", hint=hint)
     from chat.web.server import serve
 
     return serve(options)

@@ -36,9 +36,10 @@ def serve(options: argparse.Namespace) -> int:
     if options.local:
         settings = _without_server(settings)
     is_own = _is_loopback(options.host)
+    _check_logins(settings, options, is_own=is_own)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(options.host, options.port))
-        people = stack.enter_context(_people(settings, options, is_own=is_own))
+        people = stack.enter_context(_people(settings, options))
         stack.enter_context(_uploads())
         from chat.web.site import make_app  # only now: Gradio reads the environment when it is imported
 
@@ -75,20 +76,28 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} cannot be listened on: {reason}", hint="Choose another: --port N.") from error
 
 
-@contextlib.contextmanager
-def _people(settings: Settings, options: argparse.Namespace, *, is_own: bool) -> Iterator[People]:
-    """Return who may use the page, as the options say it."""
-    model = None if settings.model == "demo" else settings.model
-    if settings.url and not settings.api_key_file:
-        if options.keys:
-            raise ConfigError("--keys is for an engine of this machine", hint="A server's own keys log in with --url.")
-        yield People(admit=by_server(settings.url, model))
-        return
-    if not is_own and not options.keys:
+def _check_logins(settings: Settings, options: argparse.Namespace, *, is_own: bool) -> None:
+    """Make sure that whoever may come in from other machines has to log in."""
+    if settings.url and options.keys:
+        raise ConfigError("--keys is for an engine of this machine", hint="A server's own keys log in with --url.")
+    if not is_own and not options.keys and not _has_logins_of_server(settings):
         raise ConfigError(
             f"{options.host} can be reached from other machines, and nobody would have to log in",
             hint="Name a file of keys: --keys FILE, with a line 'owner: key' for each person.",
         )
+
+
+def _has_logins_of_server(settings: Settings) -> bool:
+    """Tell whether everybody logs in with a key of the server; a key that is given is everybody's."""
+    return bool(settings.url) and not settings.api_key_file
+
+
+@contextlib.contextmanager
+def _people(settings: Settings, options: argparse.Namespace) -> Iterator[People]:
+    """Yield who may use the page."""
+    if _has_logins_of_server(settings):
+        yield People(admit=by_server(settings.url, None if settings.model == "demo" else settings.model))
+        return
     from chat.store import ConversationStore
 
     owners = read_key_file(options.keys) if options.keys else {}
