@@ -62,6 +62,8 @@ def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int
     _check_address(settings.host, settings.port)
     key_file, is_new = _find_keys(settings)
     model = _find_model(settings, chosen)
+    if model.builder is not None:
+        _check_store(_store(settings))
     log_file = None if settings.verbose else log_dir() / f"server-{settings.port}.log"
     arguments = server_arguments(settings, model.folder, model.names, model.builder, chosen)
     print(f"starting {model.names[0]}; {_describe_parsers(model, arguments)}", flush=True)
@@ -116,6 +118,17 @@ def _check_address(host: str, port: int) -> None:
                 raise ServerError(f"port {port} is taken by another program", hint=hint) from error
             hint = "Use 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them."
             raise ServerError(f"{host}:{port} cannot be listened on: {error.strerror or error}", hint=hint) from error
+
+
+def _check_store(where: str) -> None:
+    """Find out at once whether conversations can be kept; a new store is made."""
+    from chat.store import ConversationStore
+
+    store = ConversationStore(where or None)
+    try:
+        store.check_writable()
+    finally:
+        store.close()
 
 
 def _find_keys(settings: ServeSettings) -> tuple[Path, bool]:
@@ -221,9 +234,13 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
     environment[GUARD_VARIABLE] = settings.guard(key_file).to_json()
     environment[SERVED_VARIABLE] = settings.conversations.to_json()
-    store = settings.store or (str(Path(settings.data_dir) / "conversations.sqlite") if settings.data_dir else "")
-    environment[STORE_VARIABLE] = store
+    environment[STORE_VARIABLE] = _store(settings)
     return environment
+
+
+def _store(settings: ServeSettings) -> str:
+    """Return where conversations are kept; nothing: where the terminal keeps its own."""
+    return settings.store or (str(Path(settings.data_dir) / "conversations.sqlite") if settings.data_dir else "")
 
 
 def _plugins(named: str | None) -> list[str]:

@@ -199,7 +199,7 @@ def test_another_key_has_other_sessions(server, talk):
 
 
 def test_a_full_window_leaves_out_whole_turns_and_says_which(http, talk):
-    session_id = talk("word " * 400)["session_id"]
+    session_id = talk("word " * 400, request_output_len=2)["session_id"]
     dropped, headers = None, None
     for _ in range(8):
         reply = http.post(PATH, json={**_in(session_id), "prompt": "word " * 300})
