@@ -23,6 +23,7 @@ from errors import (
     SamplingError,
     StoreBusyError,
     StoreError,
+    StoreUnreachableError,
     ToolError,
 )
 
@@ -46,6 +47,10 @@ CHINESE: Mapping[type[ChatError], tuple[str, str]] = {
     EngineError: ("引擎出错：{message}", "对话已保存。请重新载入模型，然后重试。"),
     ConversationNotFoundError: ("找不到对话：{message}", ""),
     StoreBusyError: ("对话存储正忙：{message}", "请稍后再试。"),
+    StoreUnreachableError: (
+        "保存对话的服务器没有应答：{message}",
+        "未送达的内容暂存在本机文件中，服务器恢复后自动发送。",
+    ),
     StoreError: ("对话存储出错：{message}", ""),
     ConfigError: ("设置有误：{message}", ""),
     ToolError: ("工具出错：{message}", ""),
