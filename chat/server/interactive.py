@@ -24,7 +24,7 @@ from chat.server.answers import Clock, chat_pieces, is_error
 from chat.server.problems import FLAT_REFUSALS, FlatRoute, RequestError
 from chat.server.prompts import TurnPrompt, ready_ids
 from chat.server.turns import Piece, Turn, Turns, behind
-from errors import EngineError, PromptTooLongError
+from errors import ChatError, PromptTooLongError
 
 __all__ = ["router"]
 
@@ -159,7 +159,8 @@ class Exchange:
             try:
                 self._prompt = await asyncio.to_thread(self._make_prompt, turn.conversation, new)
             except PromptTooLongError as error:
-                return await self._too_long(turn, error)
+                await turn.close()
+                return await self._too_long(turn.conversation, error)
             events = await self._events(self._prompt)
             await turn.say(new, window_start_id=self._prompt.window_start_id)
             pieces = chat_pieces(events, self._clock, dropped_turns=len(self._prompt.dropped_turns))
@@ -175,7 +176,10 @@ class Exchange:
         """Answer, and remember nothing."""
         new = list(said.path())
         conversation = Conversation(system=said.system)
-        self._prompt = await asyncio.to_thread(self._make_prompt, conversation, new)
+        try:
+            self._prompt = await asyncio.to_thread(self._make_prompt, conversation, new)
+        except PromptTooLongError as error:
+            return await self._too_long(conversation, error)
         return await self._reply(chat_pieces(await self._events(self._prompt), self._clock))
 
     async def _open(self, turns: Turns, owner: str, said: Conversation) -> tuple[Turn, bool]:
@@ -198,12 +202,11 @@ class Exchange:
             conversation, new, max_tokens=self._request.request_output_len, template_kwargs=kwargs
         )
 
-    async def _too_long(self, turn: Turn, error: PromptTooLongError) -> Response:
+    async def _too_long(self, conversation: Conversation, error: PromptTooLongError) -> Response:
         """Say that the window is full, as LMDeploy does; nothing is kept."""
-        await turn.close()
-        before = turn.conversation.path()
-        history = await asyncio.to_thread(prompts_of(self._raw_request).count, turn.conversation) if before else 0
-        self._prompt = TurnPrompt([0] * error.num_prompt_tokens, min(history, error.num_prompt_tokens))
+        prompts, has_history = prompts_of(self._raw_request), conversation.tip_id is not None
+        num_history = await asyncio.to_thread(prompts.count, conversation) if has_history else 0
+        self._prompt = TurnPrompt([0] * error.num_prompt_tokens, min(num_history, error.num_prompt_tokens))
         return self._json(self._line("", finish_reason="length"))
 
     async def _events(self, prompt: TurnPrompt) -> AsyncIterator[str]:
@@ -256,7 +259,7 @@ class Exchange:
                     self._num_tokens += len(piece.token_ids)
                     reason = _finish_reason(piece)
                     yield _encode(self._line(piece.text, piece.reasoning, finish_reason=reason, usage=piece.usage))
-        except EngineError:
+        except ChatError:  # the log says why
             yield _encode(self._line("", finish_reason="error"))
 
     def _line(

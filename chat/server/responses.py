@@ -89,8 +89,9 @@ async def create_response(request: CreateResponseRequest, raw_request: Request) 
 @load_aware_call  # type: ignore[untyped-decorator]
 async def _answer(request: CreateResponseRequest, raw_request: Request) -> Response:
     """Answer in a conversation, and keep the turn."""
+    said = messages_of(request.input)
     turn = await _open_turn(request, raw_request)
-    refusal = await turn.begin(messages_of(request.input))
+    refusal = await turn.begin(said)
     if refusal is not None:
         return refusal
     if request.stream:

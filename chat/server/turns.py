@@ -232,6 +232,7 @@ class Turn:
         except asyncio.CancelledError:
             pass  # the engine has been told by the source; what there is of the answer is kept below
         except ChatError as raised:
+            logger.error("turn %s failed: %s", self.id, raised)
             error = raised
         except Exception:
             logger.exception("turn %s failed", self.id)

@@ -216,6 +216,7 @@ def test_what_does_not_fit_alone_is_answered_as_lmdeploy_does(talk):
     assert (reply["text"], reply["tokens"], reply["finish_reason"]) == ("", 0, "length")
     assert reply["input_tokens"] > 2048
     assert talk("Hello", session_id=reply["session_id"])["text"]
+    assert talk("word " * 3000, interactive_mode=False)["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize(

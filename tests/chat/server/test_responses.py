@@ -261,7 +261,11 @@ def test_a_request_that_vllm_refuses_leaves_nothing_behind(client):
     conversation = client.conversations.create()
     with pytest.raises(openai.BadRequestError):
         ask(client, "Hello", conversation=conversation.id, top_p=-1)
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "auto"}
+    with pytest.raises(openai.BadRequestError, match="text"):
+        ask(client, [{"role": "user", "content": [image]}], conversation=conversation.id)
     assert items_of(client, conversation) == []
+    assert ask(client, "Hello", conversation=conversation.id).status == "completed"  # nobody holds it
     client.conversations.delete(conversation.id)
     assert client.get("/conversations?limit=1", cast_to=object)["data"] == before
 
