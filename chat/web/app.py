@@ -366,8 +366,8 @@ class Events:
                 yield {self.page.head: self._head(session)}
             num_characters = len(answering.answer.text) + len(answering.answer.reasoning)
             await asyncio.sleep(TICK_S * max(1.0, num_characters / SLOW_TICK_CHARACTERS))
-        if session.answering is not answering:
-            return  # something else was done meanwhile, and shows its own outcome
+        if session.answering not in (answering, None):
+            return  # another answer is under way, and shown by whoever asked for it
         await to_thread.run_sync(do, session, lambda session: session.take_outcome())
         yield await to_thread.run_sync(self._state, session, words)
 
