@@ -22,8 +22,8 @@ from errors import ConfigError
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "default_file", "load_settings"]
 
 ENVIRONMENT_PREFIX = "VLLM_DEPLOY_"
-# In the environment under our prefix, but no settings: folders, read where they are used.
-NOT_SETTINGS = {"RUNTIME_DIR", "LOG_DIR", "CONFIG"}
+# In the environment under our prefix, but no settings: folders, and what a server tells its processes.
+NOT_SETTINGS = {"RUNTIME_DIR", "LOG_DIR", "CONFIG", "GUARD", "SERVED"}
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
 SECRET = re.compile(r"(^|_)(key|token|password|secret)$", re.IGNORECASE)  # fields whose values are not shown
 DEFAULT_SYSTEM = "You are a helpful assistant."
