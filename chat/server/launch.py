@@ -69,7 +69,8 @@ def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int
     print(f"starting {model.names[0]}; {_describe_parsers(model, arguments)}", flush=True)
     if log_file is not None:
         print(f"  log      {log_file}", flush=True)
-    server = ServerProcess(["serve", *arguments], _environment(settings, model.folder, key_file), log_file)
+    command = [sys.executable, "-m", "chat.server.vllm_process", "serve", *arguments]
+    server = ServerProcess(command, _environment(settings, model.folder, key_file), log_file)
     key = "" if settings.allow_unauthenticated else next(iter(read_key_file(key_file)))
     url = _own_url(settings, chosen)
     probe = Probe(url, key)

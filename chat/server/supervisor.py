@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -34,15 +34,15 @@ class ServerProcess:
     """The process, in a session of its own, so that Ctrl-C reaches this one alone and everything below it can be ended.
 
     Args:
-        arguments: of the command ``vllm``.
+        command: the program and its arguments.
         environment: all of it.
         log_file: where its output goes; standard error if None.
     """
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log_file: Path | None) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log_file: Path | None) -> None:
         self.last_lines: deque[str] = deque(maxlen=NUM_LAST_LINES)
         self._process = subprocess.Popen(  # noqa: S603  # this program, with the options that it was given
-            [sys.executable, "-m", "chat.server.vllm_process", *arguments],
+            command,
             env={**environment, PARENT_VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -74,26 +74,29 @@ class ServerProcess:
         self._pump.join(timeout=2.0)
 
     def _copy(self, output: IO[bytes], log_file: Path | None) -> None:
-        sink = _open_sink(log_file)
-        for raw in output:
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            self.last_lines.append(line)
-            sink(line)  # on a full disk lines are lost: better than a server that waits for a place to write
-        output.close()
+        with output, _open_sink(log_file) as write:
+            for raw in output:
+                line = raw.decode("utf-8", "replace").rstrip("\n")
+                self.last_lines.append(line)
+                write(line)
 
 
-def _open_sink(log_file: Path | None) -> Callable[[str], None]:
+@contextlib.contextmanager
+def _open_sink(log_file: Path | None) -> Iterator[Callable[[str], None]]:
+    """Give what writes a line; on a full disk lines are lost: better than a server that waits for a place to write."""
     if log_file is None:
-        return lambda line: print(line, file=sys.stderr, flush=True)
+        yield lambda line: print(line, file=sys.stderr, flush=True)
+        return
     handler = _PrivateRotatingFileHandler(
         log_file, maxBytes=MAX_LOG_BYTES, backupCount=NUM_LOGS, encoding="utf-8", errors="replace"
     )
     handler.handleError = lambda record: None  # type: ignore[method-assign]
 
-    def write(line: str) -> None:
-        handler.emit(logging.LogRecord("vllm", logging.INFO, "", 0, line, (), None))
-
-    return write
+    try:
+        yield lambda line: handler.emit(logging.LogRecord("vllm", logging.INFO, "", 0, line, (), None))
+    finally:
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 class _PrivateRotatingFileHandler(logging.handlers.RotatingFileHandler):
