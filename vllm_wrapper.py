@@ -80,7 +80,7 @@ class VLLMWrapper:
         lora_adapters: LoRA adapters (:mod:`lora_adapters`): folders by name. An answer uses the one that it names with
             ``lora=``. Pass ``{}`` to bring them later, with :meth:`add_lora`.
         engine_args: further arguments of ``vllm.LLM``.
-        engine: a ready engine instead of a new one (:class:`engine_thread.Engine`), for tests.
+        engine: a ready ``LLMEngine`` of vLLM to use instead of a new one.
     Raises:
         ModelError: the model cannot be found, downloaded or loaded; the message says why, the hint what to do.
 
