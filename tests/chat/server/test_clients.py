@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import json
 import os
@@ -11,15 +10,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
-import psutil
 import pytest
 
-import vllm_deploy
 from chat.ask import Tools, ask
 from chat.client import APIClient
 from chat.connection import GENERATED_IDS
@@ -28,9 +24,8 @@ from chat.remote_store import RemoteStore, find_store
 from chat.server_backend import ServerBackend
 from errors import ConversationNotFoundError, EngineError, PromptTooLongError, SamplingError, ServerRequestError
 from prompt_utils import PromptBuilder
-from tests.chat.terminal.driver import Driver
-from tests.program import PROGRAM, ROOT
-from tests.serving import START_WITHIN_S, RunningServer, free_port, running_server
+from tests.program import ROOT, run
+from tests.serving import RunningServer
 from tool_calling import as_tools
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
@@ -209,72 +204,25 @@ def test_conversations_are_the_keys_own(server):
         store.close()
 
 
-def test_a_conversation_goes_from_the_command_line_to_the_server_and_back(server, tmp_path, capsys):
+def test_a_conversation_goes_from_the_command_line_to_the_server_and_back(server, tmp_path):
     at = ["--url", server.url, "--api-key-file", str(server.key_file)]
-
-    def run(*arguments: str) -> str:
-        assert vllm_deploy.main([*arguments, *at]) == 0, capsys.readouterr()
-        return capsys.readouterr().out
-
-    run("ask", "My name is Zorvan.", "--continue", "--system", "", "--temperature", "0", "--no-think")
-    again = run("ask", "What is my name?", "--continue", "--temperature", "0", "--no-think")
-    assert again == "Your name is Zorvan.\n"
-    store = find_store(server.url, api_key=server.keys["local"])
-    (line,) = [line for line in store.recent() if line.title == "My name is Zorvan."]
-    kept = store.load(line.id)
+    asked = run("ask", "My name is Zorvan.", "--continue", "--system", "", "--temperature", "0", "--no-think", *at)
+    assert asked.returncode == 0, asked.stderr
+    again = run("ask", "What is my name?", "--continue", "--temperature", "0", "--no-think", *at)
+    assert again.stdout == "Your name is Zorvan.\n", again.stderr
+    with_key = find_store(server.url, api_key=server.keys["local"])
+    (line,) = [line for line in with_key.recent() if line.title == "My name is Zorvan."]
+    kept = with_key.load(line.id)
     assert [m.role for m in kept.path()] == ["user", "assistant", "user", "assistant"]
     assert all(m.token_ids for m in kept.path() if m.role == "assistant")
-    assert line.id[:8] in run("conversations", "list")
-    assert "Your name is Zorvan." in run("conversations", "show", line.id)
     file = tmp_path / "kept.json"
-    run("conversations", "export", line.id[:8], str(file))
-    run("conversations", "delete", line.id, "--yes")
-    assert store.search("Zorvan") == []
-    run("conversations", "import", str(file))
-    assert "My name is Zorvan." in run("conversations", "search", "Zorvan")
-    store.close()
-
-
-def test_a_server_that_is_killed_in_the_middle_of_an_answer_costs_nothing(tmp_path):
-    """The terminal stays; what came is kept; what was typed is back in the line, and goes once the server is back."""
-    folder, port = tmp_path / "server", free_port()
-    with contextlib.ExitStack() as stack:
-        with running_server(folder, port=port) as server:
-            at = ["--url", server.url, "--api-key-file", str(server.key_file)]
-            program = [*PROGRAM, "chat", *at, "--temperature", "0", "--no-think"]
-            terminal = Driver(program, environ={"XDG_DATA_HOME": str(tmp_path / "data")}, columns=200)
-            stack.callback(terminal.close)
-            terminal.wait_for("Conversations are kept on", timeout_s=START_WITHIN_S)
-            terminal.enter("Count from 1 to 100.")
-            terminal.wait_for("1, 2, 3", timeout_s=START_WITHIN_S)
-            kill_all(server.process.pid)
-        terminal.wait_for("What came is kept", timeout_s=START_WITHIN_S)
-        terminal.enter("My name is Zorvan.")
-        terminal.wait_for("does not answer")
-        terminal.wait_until(lambda: terminal.line().startswith("> My name is Zorvan."), "the text, back in the line")
-        with running_server(folder, port=port) as server:
-            time.sleep(0.5)  # keys that come together are a paste
-            terminal.press("\r")
-            terminal.wait_until(lambda: terminal.is_prompting(), "the next prompt", timeout_s=START_WITHIN_S)
-            terminal.enter("/retry")
-            terminal.wait_until(lambda: terminal.is_prompting(), "the next prompt", timeout_s=START_WITHIN_S)
-            store = find_store(server.url, api_key=server.keys["local"])
-            kept = store.load(store.recent(limit=1)[0].id)
-            store.close()
-    count, partial, name, answer = kept.path()
-    assert (count.content, name.content) == ("Count from 1 to 100.", "My name is Zorvan.")
-    assert partial.content.startswith("1, 2, 3")
-    assert partial.finish_reason == "abort"
-    assert len(kept.variants(answer.id)) == 2
-    assert not list((tmp_path / "data").rglob("*.json"))
-
-
-def kill_all(pid: int) -> None:
-    """Kill a process and all that it has started, without a word."""
-    first = psutil.Process(pid)
-    for process in [first, *first.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    assert run("conversations", "export", line.id[:8], str(file), *at).returncode == 0
+    assert run("conversations", "delete", line.id, "--yes", *at).returncode == 0
+    assert with_key.search("Zorvan") == []
+    assert run("conversations", "import", str(file), *at).returncode == 0
+    found = run("conversations", "search", "Zorvan", *at)
+    assert "My name is Zorvan." in found.stdout
+    with_key.close()
 
 
 # -- in Python, by LMDeploy's names -----------------------------------------------------------------------------------
