@@ -213,7 +213,7 @@ def test_anthropics_route_takes_anthropics_header(server):
 
 
 def test_a_hundred_clients_at_once_of_whom_some_leave(server):
-    before = metric(server, 'vllm:request_success_total{engine="0",finished_reason="abort"')
+    finished, generated = metric(server, "vllm:request_success_total"), metric(server, "vllm:generation_tokens_total")
 
     async def talk(number):
         asynchronous = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=server.keys["bob"], timeout=300)
@@ -241,7 +241,8 @@ def test_a_hundred_clients_at_once_of_whom_some_leave(server):
     while metric(server, "vllm:num_requests_running") and time.monotonic() < deadline_s:
         time.sleep(0.2)
     assert metric(server, "vllm:num_requests_running") == 0
-    assert metric(server, 'vllm:request_success_total{engine="0",finished_reason="abort"') - before == 20
+    assert metric(server, "vllm:request_success_total") - finished == 80  # vLLM counts the other 20 nowhere
+    assert metric(server, "vllm:generation_tokens_total") - generated < 20 * 600
 
 
 def test_a_body_of_a_gigabyte_is_refused_without_taking_memory(server):
