@@ -21,7 +21,7 @@ from chat.web.session import THINKING, Session, neutral_value
 from chat.web.texts import Texts
 from errors import ChatError, describe
 
-__all__ = ["PAGE_FILES", "Page", "make_page"]
+__all__ = ["make_page", "page_options"]
 
 PAGE_FILES = Path(__file__).parent / "page"
 TICK_S = 0.08  # how often an answer under way is shown

@@ -15,7 +15,7 @@ from errors import ChatError
 if TYPE_CHECKING:
     from chat.config import Settings
 
-__all__ = ["ACTIONS", "Pages", "choose_language"]
+__all__ = ["Pages", "act", "choose_language", "do"]
 
 MAX_PAGES = 2000  # whose going was never noticed; the oldest is forgotten then
 MAX_FIELD_CHARACTERS = 1000

@@ -15,7 +15,16 @@ from chat.web.markup import escape, kept_markdown_html, markdown_html, plain_htm
 from chat.web.session import Listed, Session
 from chat.web.texts import Texts
 
-__all__ = ["attached_html", "dialog_html", "head_html", "list_html", "live_html", "notice_html", "transcript_html"]
+__all__ = [
+    "attached_html",
+    "dialog_html",
+    "head_html",
+    "list_html",
+    "live_html",
+    "notice_html",
+    "title_html",
+    "transcript_html",
+]
 
 # Drawn for this page: 16 by 16, stroked in the colour of the text.
 ICONS = {
