@@ -12,7 +12,7 @@ from errors import SamplingError
 from lora_adapters import LoadedAdapters
 from prompt_utils import FittedPrompt, PromptBuilder
 from reply_parsing import Answer, OutputParser, find_parsers, make_parser_class
-from response_format import ResponseFormat, read_response_format
+from response_format import ResponseFormat, read_response_format, without_free_space
 from sampling import Outputs, StopWords, make_sampling_params
 from tool_calling import AnyTool, as_tools
 
@@ -78,7 +78,8 @@ class RequestMaker:
             raise SamplingError(f"n is {sampling['n']}; a reply is one answer", hint="Call replies(messages, n=...).")
         parse = None
         if response_format is not None:
-            sampling["structured_outputs"], parse = read_response_format(response_format)
+            form, parse = read_response_format(response_format)
+            sampling["structured_outputs"] = without_free_space(form)
         params = self.sampling_params(sampling, outputs, stop=stop, extra_stop_words_ids=extra_stop_words_ids)
         schemas = tool_schemas(tools)
         fitted = self.fit(

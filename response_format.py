@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from errors import SamplingError
 
-__all__ = ["read_response_format"]
+__all__ = ["read_response_format", "without_free_space"]
 
 ResponseFormat = type | Mapping[str, Any] | Sequence[str]
 
@@ -48,6 +49,36 @@ def read_response_format(form: ResponseFormat) -> tuple[dict[str, Any], Callable
             return None
 
     return {"json": schema}, validate
+
+
+def without_free_space(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a JSON schema as a grammar in which space stands only after ``,`` and ``:``; other forms as they are.
+
+    JSON allows any amount of white space between its parts, and small models write nothing else until they reach
+    ``max_tokens``. vLLM can forbid it for a whole engine only.
+
+    Args:
+        form: the first value of :func:`read_response_format`. A schema of which xgrammar does not know every word stays
+            a schema, for another backend of vLLM.
+    """
+    schema = {"type": "object"} if form.get("json_object") else form.get("json")
+    if schema is None:
+        return form
+    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+
+    try:
+        if has_xgrammar_unsupported_json_features(schema):
+            return form
+        return {"grammar": _grammar(json.dumps(schema), is_open=bool(form.get("json_object")))}
+    except (RuntimeError, TypeError, ValueError, AttributeError):  # no schema at all: vLLM says so
+        return form
+
+
+@lru_cache(maxsize=64)
+def _grammar(schema: str, *, is_open: bool) -> str:
+    import xgrammar
+
+    return str(xgrammar.Grammar.from_json_schema(schema, any_whitespace=False, strict_mode=not is_open))
 
 
 def _read_mapping(form: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[str], Any]]:

@@ -14,11 +14,12 @@ from vllm_wrapper import ContextWindowWarning
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 HELLO = [{"role": "user", "content": "Hello!"}]
+STORY = [{"role": "user", "content": "Tell me a story."}]  # it knows several
 COUNT = [{"role": "user", "content": "Count from 1 to 100."}]
 
 
 def test_several_answers_come_as_several_replies(llm):
-    replies = llm.replies(HELLO, n=4, temperature=2.0, top_p=1.0, top_k=0, max_tokens=24, enable_thinking=False)
+    replies = llm.replies(STORY, n=4, temperature=2.0, top_p=1.0, top_k=0, max_tokens=24, enable_thinking=False)
     assert [type(reply) for reply in replies] == [Reply] * 4
     assert len({reply.text for reply in replies}) > 1
     assert {reply.usage.num_prompt_tokens for reply in replies} == {

@@ -6,7 +6,7 @@ import pydantic
 import pytest
 
 from errors import SamplingError
-from response_format import read_response_format
+from response_format import read_response_format, without_free_space
 
 
 class City(pydantic.BaseModel):
@@ -55,3 +55,17 @@ def test_a_text_that_is_not_of_the_form_is_no_object(form, text):
 def test_what_is_no_form_is_refused(form):
     with pytest.raises(SamplingError, match="response_format"):
         read_response_format(form)
+
+
+def test_white_space_between_the_parts_of_json_is_fixed():
+    grammar = without_free_space({"json": SCHEMA})["grammar"]
+    assert '": "' in grammar
+    assert "\\n" not in grammar.split("root ::=")[1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"choice": ["yes"]}, {"regex": "a+"}, {"json": {"type": "integer", "multipleOf": 3}}, {"json": {"type": 3}}],
+)
+def test_what_has_no_such_grammar_stays_as_it_is(form):
+    assert without_free_space(form) == form
