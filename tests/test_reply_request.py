@@ -23,7 +23,7 @@ def test_several_answers_come_as_several_replies(llm):
     assert [type(reply) for reply in replies] == [Reply] * 4
     assert len({reply.text for reply in replies}) > 1
     assert {reply.usage.num_prompt_tokens for reply in replies} == {
-        llm.prompt_builder.count(HELLO, enable_thinking=False)
+        llm.prompt_builder.count(STORY, enable_thinking=False)
     }
 
 
