@@ -129,8 +129,8 @@ def test_a_day_at_the_terminal(start: Start, tmp_path: Path) -> None:
     shutil.copytree(DEMO_MODEL_DIR, tmp_path / "second")
     again.enter(f"/model {tmp_path}/second")
     again.wait_for("second goes on with the conversation.", timeout_s=LOAD_TIMEOUT_S)
-    again.enter("What is 11 * 11?")
-    again.wait_for('● calculator(expression="11 * 11")', timeout_s=20)
+    again.enter("What is 13 * 17?")
+    again.wait_for('● calculator(expression="13 * 17")', timeout_s=20)
     again.press("\x03")
     again.wait_for("stopped;")
     assert sorted(Path(host.model).name for host in list_hosts()) == ["demo", "second"]
