@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.error_texts import CHINESE, error_words
-from errors import CommandError, EngineError, PromptTooLongError, StoreUnreachableError, from_dict, to_dict
+from errors import CommandError, EngineError, PromptTooLongError, ResponseNotFoundError, from_dict, to_dict
 
 
 def test_english_is_the_errors_own():
@@ -37,7 +37,7 @@ def test_an_error_without_its_facts_is_told_in_its_own_words():
 
 
 def test_a_kind_without_words_of_its_own_takes_those_above_it():
-    assert error_words(StoreUnreachableError("no answer"), "zh")[0] == "对话存储出错：no answer"
+    assert error_words(ResponseNotFoundError("resp_1"), "zh")[0].startswith("对话存储出错：")
 
 
 def test_what_the_terminal_said_itself_is_in_its_language_already():
