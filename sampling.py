@@ -57,7 +57,8 @@ def make_sampling_params(
     if not isinstance(stop, (str, Sequence)):
         raise SamplingError(f"stop is {stop!r:.80}", hint="Pass a string, or a list of strings.")
     stops = [stop] if isinstance(stop, str) else list(stop)
-    ids = [*stop_token_ids, *(values.get("stop_token_ids") or ())]
+    # As in vLLM, ignore_eos leaves out what ends a turn of the model, not what the caller adds.
+    ids = [*(() if values.get("ignore_eos") else stop_token_ids), *(values.get("stop_token_ids") or ())]
     for word in extra_stop_words_ids or ():
         if isinstance(word, int):
             ids.append(word)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HIDDEN, HEADS, HEAD_DIM, LAYERS = 192, 4, 64, 4  # of the demo model
 
 
-def write_adapter(folder, *, rank=4, scale=0.5, hidden=HIDDEN, layers=LAYERS, module="self_attn.q_proj", **config):
+def write_adapter(folder, *, rank=4, scale=1.0, hidden=HIDDEN, layers=LAYERS, module="self_attn.q_proj", **config):
     """Write an adapter of random weights as the peft library would."""
     import torch
     from safetensors.torch import save_file
@@ -146,7 +146,7 @@ def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     adapters = [
         write_adapter(folder / "first"),
-        write_adapter(folder / "second", scale=0.3),
+        write_adapter(folder / "second", rank=8),
         write_adapter(folder / "large", rank=64),
         write_adapter(folder / "dora", use_dora=True),
     ]

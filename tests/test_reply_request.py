@@ -139,3 +139,10 @@ def test_a_tool_whose_schema_is_none_is_refused(llm):
     tool = {"type": "function", "function": {"name": "look", "parameters": "anything"}}
     with pytest.raises(InvalidMessageError, match="schema is not OpenAI's"):
         llm.reply(HELLO, tools=[tool])
+
+
+def test_the_end_of_the_turn_can_be_ignored_but_not_what_the_caller_adds(llm):
+    endless = llm.reply(HELLO, ignore_eos=True, max_tokens=60, **GREEDY)
+    assert (endless.usage.num_output_tokens, endless.finish_reason) == (60, "length")
+    added = llm.reply(HELLO, ignore_eos=True, max_tokens=60, stop_token_ids=[endless.token_ids[3]], **GREEDY)
+    assert (added.usage.num_output_tokens, added.finish_reason) == (4, "stop")
