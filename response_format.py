@@ -60,6 +60,9 @@ def without_free_space(form: Mapping[str, Any]) -> Mapping[str, Any]:
     Args:
         form: the first value of :func:`read_response_format`. A schema of which xgrammar does not know every word stays
             a schema, for another backend of vLLM.
+
+    >>> without_free_space({"choice": ["yes", "no"]})
+    {'choice': ['yes', 'no']}
     """
     schema = {"type": "object"} if form.get("json_object") else form.get("json")
     if schema is None:
