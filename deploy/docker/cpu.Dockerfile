@@ -11,7 +11,7 @@ COPY . .
 # The same installation as everywhere, in the place where it will be used; the image runs no tests.
 RUN : >requirements-dev.txt \
     && deploy/install.sh /opt/venv cpu python3 "stack web" \
-    && rm -rf /root/.cache
+    && rm -rf ~/.cache
 
 FROM ${BASE_URL}/library/python:3.11-slim-bookworm
 
