@@ -215,25 +215,25 @@ def test_anthropics_route_takes_anthropics_header(server):
 def test_a_hundred_clients_at_once_of_whom_some_leave(server):
     finished, generated = metric(server, "vllm:request_success_total"), metric(server, "vllm:generation_tokens_total")
 
-    async def talk(number):
-        asynchronous = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=server.keys["bob"], timeout=300)
+    async def talk(asynchronous, number):
         leaves = number % 5 == 0
         num_tokens = 1200 if leaves else 8
         body = {"min_tokens": num_tokens, "chat_template_kwargs": {"enable_thinking": False}}
-        async with asynchronous:
-            stream = await asynchronous.chat.completions.create(
-                model="demo", messages=COUNT, stream=True, temperature=0, max_tokens=num_tokens, extra_body=body
-            )
-            num_pieces = 0
-            async for chunk in stream:
-                num_pieces += bool(chunk.choices and chunk.choices[0].delta.content)
-                if leaves and num_pieces == 2:
-                    await stream.close()
-                    return 0
-            return num_pieces
+        stream = await asynchronous.chat.completions.create(
+            model="demo", messages=COUNT, stream=True, temperature=0, max_tokens=num_tokens, extra_body=body
+        )
+        num_pieces = 0
+        async for chunk in stream:
+            num_pieces += bool(chunk.choices and chunk.choices[0].delta.content)
+            if leaves and num_pieces == 2:
+                await stream.close()
+                return 0
+        return num_pieces
 
     async def talk_all():
-        return await asyncio.gather(*(talk(number) for number in range(100)))
+        # One client for all: making a hundred takes so long that the first answers end before anybody reads them.
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key=server.keys["bob"], timeout=300) as client:
+            return await asyncio.gather(*(talk(client, number) for number in range(100)))
 
     results = asyncio.run(talk_all())
     assert sum(result > 0 for result in results) == 80
@@ -241,7 +241,8 @@ def test_a_hundred_clients_at_once_of_whom_some_leave(server):
     while metric(server, "vllm:num_requests_running") and time.monotonic() < deadline_s:
         time.sleep(0.2)
     assert metric(server, "vllm:num_requests_running") == 0
-    assert metric(server, "vllm:request_success_total") - finished == 80  # vLLM counts the other 20 nowhere
+    # vLLM counts those who left nowhere; on a busy machine one may leave after the last token.
+    assert 80 <= metric(server, "vllm:request_success_total") - finished <= 85
     assert metric(server, "vllm:generation_tokens_total") - generated < 20 * 600
 
 
