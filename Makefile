@@ -1,6 +1,7 @@
 # make chat                       talk to a model (the embedded demo model, unless MODEL names another)
 # make chat MODEL=Qwen/Qwen3-0.6B
 # make test                       run the tests
+# make test-faults                run the tests of faults, load, broken input and attack in full (hours)
 #
 # Everything is installed into .venv the first time. PYTHON, VENV and BUILD (cpu, gpu, auto) can be overruled.
 # EXTRAS="web stack" also installs what the web page and the stack need.
@@ -16,10 +17,10 @@ RUN = $(VENV)/bin/python
 SOURCES = *.py chat demo_model tests benchmarks examples docs/*.py docs/images/*.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install chat ask serve test bench check format docs demo-model clean
+.PHONY: help install chat ask serve test test-faults bench check format docs demo-model clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 7
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
 
 install:
 	@deploy/install.sh $(VENV) $(BUILD) $(PYTHON) "$(EXTRAS)"
@@ -32,6 +33,9 @@ serve: install
 
 test: install
 	$(RUN) -m pytest $(ARGS)
+
+test-faults: install
+	RELIABILITY=full $(RUN) -m pytest tests/reliability -s $(ARGS)
 
 bench: install
 	$(RUN) benchmarks/run_all.py $(ARGS)
