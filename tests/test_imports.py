@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up; rooms in one row never import one another.
 FLOORS = [
     {"errors", "reply"},
-    {"chat.api_keys"},
+    {"chat.api_keys", "chat.listening"},
     {"chat.connection"},
     {"prompt_encoding", "model_memory", "hub_clients"},
     {"prompt_template"},

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat.doctor.findings import Finding, Reporter
+from chat.listening import why_not_listening
 from model_fit import Machine, free_memory_bytes, gib
 
 __all__ = [
@@ -176,14 +176,8 @@ def _answer_ms(address: str) -> int | str:
 
 def check_port(report: Reporter, port: int) -> Iterator[Finding]:
     """Look whether a server could listen on this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            yield report.warning("port.taken", port=port)
-            return
-    yield report.ok("port.ok", port=port)
+    taken = why_not_listening("127.0.0.1", port) is not None
+    yield report.warning("port.taken", port=port) if taken else report.ok("port.ok", port=port)
 
 
 def check_terminal(report: Reporter) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import errno
 import importlib.metadata
 import os
 import shlex
-import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from chat.api_keys import default_key_file, is_loopback, make_key_file, read_key_file
 from chat.engine_host import log_dir
+from chat.listening import why_not_listening
 from chat.server.failures import explain_end
 from chat.server.guard_settings import GUARD_VARIABLE
 from chat.server.plugin import PLUGINS, TOKENIZER_MODE
@@ -108,17 +108,14 @@ def _entry_points(group: str) -> importlib.metadata.EntryPoints:
 
 def _check_address(host: str, port: int) -> None:
     """Find out at once, and not after the engine has been loaded, whether the address can be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as vLLM does: a port just left is free
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                hint = "Choose another one with --port, or end that program."
-                raise ServerError(f"port {port} is taken by another program", hint=hint) from error
-            hint = "Use 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them."
-            raise ServerError(f"{host}:{port} cannot be listened on: {error.strerror or error}", hint=hint) from error
+    error = why_not_listening(host, port)
+    if error is None:
+        return
+    if error.errno == errno.EADDRINUSE:
+        hint = "Choose another one with --port, or end that program."
+        raise ServerError(f"port {port} is taken by another program", hint=hint) from error
+    hint = "Use 127.0.0.1, an address of this machine, or 0.0.0.0 for all of them."
+    raise ServerError(f"{host}:{port} cannot be listened on: {error.strerror or error}", hint=hint) from error
 
 
 def _check_store(where: str) -> None:

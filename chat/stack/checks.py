@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chat.listening import why_not_listening
 from chat.stack.plan import Plan, Process
 from engine_loading import cpu_kv_cache_bytes
 from errors import ConfigError, StackError
@@ -72,16 +72,10 @@ def check_front(plan: Plan) -> None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port just left is free
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            if port < 1024 and isinstance(error, PermissionError):
-                raise StackError(f"port {port} is for root alone", hint="Choose one from 1024 on.") from error
-            return False
-    return True
+    error = why_not_listening(host, port)
+    if port < 1024 and isinstance(error, PermissionError):
+        raise StackError(f"port {port} is for root alone", hint="Choose one from 1024 on.") from error
+    return error is None
 
 
 def _by_whom(port: int) -> str:

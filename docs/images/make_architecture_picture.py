@@ -33,7 +33,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "conversations, store": ("chat.conversation", "chat.store*", "chat.transfer", "chat.outbox", "chat.remote_store"),
     "server": ("chat.server",),
     "engine host, backends": ("chat.backend", "chat.engine_host", "chat.server_backend"),
-    "connections": ("chat.connection", "chat.client", "chat.api_keys"),
+    "connections": ("chat.connection", "chat.client", "chat.api_keys", "chat.listening"),
     "terminal": ("chat.terminal",),
     "stack": ("chat.stack",),
     "web page": ("chat.web",),
