@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starlette._utils import get_route_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chat.server.bodies import Disconnected, drain, encode, parse, read_body, replay
 from chat.server.guard_settings import GuardSettings
 from chat.server.keys import ANYBODY, Caller, KeyRing, presented_keys
 from chat.server.metrics import GUARD_SECONDS, REJECTIONS
+from chat.server.paths import path_of
 from chat.server.policy import Policy
 from chat.server.refusal import Refusal, send_refusal
 
@@ -139,7 +139,7 @@ class Guard:
     # -- websockets -------------------------------------------------------------------------------------------------
 
     async def _guard_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = get_route_path(scope)
+        path = path_of(scope)
         try:
             caller = self._identify(scope, path)
             self._policy.check_path(path)
@@ -158,7 +158,7 @@ class _Exchange:
     """One request and its reply: what the log says about it."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        self.path = get_route_path(scope)
+        self.path = path_of(scope)
         self.request_id = uuid.uuid4().hex
         self.owner = "-"
         self.status = 0
@@ -220,7 +220,7 @@ def _has_body(scope: Scope) -> bool:
 def _is_form(scope: Scope) -> bool:
     """Tell whether the body is a form with a file, which only transcription takes."""
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    return kind.lower().startswith(b"multipart/form-data") and get_route_path(scope).startswith("/v1/audio/")
+    return kind.lower().startswith(b"multipart/form-data") and path_of(scope).startswith("/v1/audio/")
 
 
 def _is_preflight(scope: Scope) -> bool:
