@@ -24,6 +24,7 @@ that a caller never parses text. A surface (terminal, command line, server) turn
     │   ├── ConversationNotFoundError (LookupError)   no such conversation, or somebody else's
     │   └── ResponseNotFoundError (LookupError)   no such response, or somebody else's
     ├── QuotaExceededError                 more than one owner may have
+    │   └── TooManyTurnsError              more answers at once than one owner may have
     ├── ConfigError (ValueError)           a setting that is unknown or of a wrong kind
     ├── StackError                         services that cannot be started, reached or stopped
     ├── ToolError                          tools that cannot be had, or a call that failed
@@ -60,6 +61,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "StoreUnreachableError",
+    "TooManyTurnsError",
     "ToolError",
     "UnknownCommandError",
     "describe",
@@ -216,6 +218,10 @@ class ResponseNotFoundError(StoreError, LookupError):
 
 class QuotaExceededError(ChatError):
     """One owner would have more on this server than it allows."""
+
+
+class TooManyTurnsError(QuotaExceededError):
+    """One owner is being given as many answers at once as this server allows: later there is room again."""
 
 
 class ConfigError(ChatError, ValueError):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from chat.store_database import Database
 from chat.store_schema import conversations, turn_leases
 from chat.store_writer import LEASE_S, Writer, is_gone
-from errors import ConversationBusyError, ConversationNotFoundError, QuotaExceededError
+from errors import ConversationBusyError, ConversationNotFoundError, TooManyTurnsError
 
 __all__ = ["Lease", "TurnLeases"]
 
@@ -56,7 +56,7 @@ class TurnLeases:
         Raises:
             ConversationBusyError: somebody holds it.
             ConversationNotFoundError: the owner has no such conversation.
-            QuotaExceededError: the owner is being given ``max_turns`` answers already.
+            TooManyTurnsError: the owner is being given ``max_turns`` answers already.
         """
         name, now = name or conversation_id, time.time()
         there = sa.select(conversations.c.id).where(
@@ -69,7 +69,7 @@ class TurnLeases:
             if row is not None and _is_held(row.writer, now - row.seen_at_utc):
                 raise ConversationBusyError(conversation_id)
             if max_turns and self._num_held(connection, owner, now) >= max_turns:
-                raise QuotaExceededError(f"{max_turns} answers are being given to you already")
+                raise TooManyTurnsError(f"{max_turns} answers are being given to you already")
             connection.execute(turn_leases.delete().where(turn_leases.c.name == name))
             connection.execute(
                 turn_leases.insert().values(

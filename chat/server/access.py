@@ -11,10 +11,11 @@ from fastapi import Request
 from chat.store import LOCAL_OWNER, ConversationStore
 
 if TYPE_CHECKING:
+    from chat.server.places import Place
     from chat.server.prompts import PromptMaker
     from chat.server.turns import Turns
 
-__all__ = ["cache_salt_of", "dropped_header", "owner_of", "prompts_of", "store_of", "turns_of"]
+__all__ = ["cache_salt_of", "dropped_header", "owner_of", "place_of", "prompts_of", "store_of", "turns_of"]
 
 DROPPED_HEADER = "X-Dropped-Turns"
 
@@ -28,6 +29,11 @@ def cache_salt_of(request: Request) -> str | None:
     """Return what keeps the prefix cache of this owner apart from that of others, as the guard made it."""
     salt: str | None = getattr(request.state, "cache_salt", None)
     return salt
+
+
+def place_of(request: Request) -> Place | None:
+    """Return the request's place among those that the engine answers at once; None behind no guard."""
+    return getattr(request.state, "place", None)
 
 
 def store_of(request: Request) -> ConversationStore:

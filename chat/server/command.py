@@ -44,6 +44,8 @@ def _add_guard_options(group: argparse._ArgumentGroup) -> None:
     add("--max-n", type=int, metavar="N", help="the most answers to one request")
     add("--max-tokens", type=int, metavar="N", help="the most tokens of one answer")
     add("--max-messages", type=int, metavar="N", help="the most messages in one request")
+    add("--max-requests", type=int, metavar="N", help="the most requests that are answered or wait at once")
+    add("--max-requests-per-owner", type=int, metavar="N", help="the most of them that are of one owner")
 
 
 def run(options: argparse.Namespace) -> int:

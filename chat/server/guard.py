@@ -22,13 +22,14 @@ from chat.server.guard_settings import GuardSettings
 from chat.server.keys import ANYBODY, Caller, KeyRing, presented_keys
 from chat.server.metrics import GUARD_SECONDS, REJECTIONS
 from chat.server.paths import path_of
+from chat.server.places import Place, Places, num_seqs_of
 from chat.server.policy import Policy
-from chat.server.refusal import Refusal, send_refusal
+from chat.server.refusal import RETRY_AFTER, Refusal, send_refusal
 
 __all__ = ["Guard"]
 
 QUIET_PATHS = frozenset({"/health", "/ping", "/metrics"})  # asked every few seconds: not worth a line each
-POLICY_VIOLATION = 1008  # of RFC 6455
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # of RFC 6455 and its registry
 logger = logging.getLogger(__name__)
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -56,6 +57,7 @@ class Guard:
         self._policy = Policy(self.settings, _own_paths() if own_paths is None else own_paths)
         file = Path(self.settings.key_file) if self.settings.key_file else None
         self._keys = None if self.settings.unauthenticated else KeyRing(file)
+        self._places: Places | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -70,6 +72,7 @@ class Guard:
     async def _guard_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send)
         body_read = False
+        place: Place | None = None
         try:
             caller = self._admit(scope, exchange.path)
             if caller is None:  # open to all: nothing is read, nothing changed
@@ -77,12 +80,17 @@ class Guard:
                 return
             exchange.owner = caller.owner
             body: bytes | None = None
+            parsed: dict[str, Any] = {}
             if _has_body(scope):
                 body = await self._read_body(scope, receive, exchange)
                 body_read = True
                 if body and not _is_form(scope):
-                    body = self._check_body(exchange.path, body, caller)
-            scope = _for_app(scope, caller, exchange.request_id, body, self._policy.closed_headers)
+                    parsed = parse(body)
+                    self._policy.check_body(exchange.path, parsed, caller)
+                    body = encode(parsed)
+            if self._policy.asks_engine(exchange.path, parsed):
+                place = self._places_of(scope).take(caller.owner)
+            scope = _for_app(scope, caller, exchange.request_id, body, self._policy.closed_headers, place)
             GUARD_SECONDS.observe(time.perf_counter() - exchange.begun_s - exchange.waited_s)
             await self.app(scope, receive if body is None else replay(body, receive), exchange.send)
         except Disconnected:
@@ -95,6 +103,8 @@ class Guard:
                 await drain(receive)
                 await exchange.send({"type": "http.response.body", "body": b""})
         finally:
+            if place is not None and not place.stays:
+                place.leave()
             exchange.log()
 
     async def _read_body(self, scope: Scope, receive: Receive, exchange: _Exchange) -> bytes:
@@ -131,10 +141,11 @@ class Guard:
         headers = [(b"www-authenticate", challenge)]
         raise Refusal(401, "key", message, code="invalid_api_key", headers=headers)
 
-    def _check_body(self, path: str, body: bytes, caller: Caller) -> bytes:
-        parsed = parse(body)
-        self._policy.check_body(path, parsed, caller)
-        return encode(parsed)
+    def _places_of(self, scope: Scope) -> Places:
+        """Return the places; how many there are is known once vLLM has set up its application."""
+        if self._places is None:
+            self._places = Places(self.settings, num_seqs_of(scope))
+        return self._places
 
     # -- websockets -------------------------------------------------------------------------------------------------
 
@@ -143,15 +154,20 @@ class Guard:
         try:
             caller = self._identify(scope, path)
             self._policy.check_path(path)
+            place = self._places_of(scope).take(caller.owner)
         except Refusal as refusal:
             REJECTIONS.labels(refusal.reason).inc()
             logger.info("- WEBSOCKET %s %d", _printable(path), refusal.status)
             await receive()
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": refusal.message[:100]})
+            code = TRY_AGAIN_LATER if refusal.status in (429, 503) else POLICY_VIOLATION
+            await send({"type": "websocket.close", "code": code, "reason": refusal.message[:100]})
             return
         request_id = uuid.uuid4().hex
         logger.info("%s WEBSOCKET %s owner=%s", request_id, _printable(path), caller.owner)
-        await self.app(_for_app(scope, caller, request_id, None, self._policy.closed_headers), receive, send)
+        try:
+            await self.app(_for_app(scope, caller, request_id, None, self._policy.closed_headers, place), receive, send)
+        finally:
+            place.leave()
 
 
 class _Exchange:
@@ -171,7 +187,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"x-request-id"]
-            message = {**message, "headers": [*headers, (b"x-request-id", self.request_id.encode())]}
+            headers.append((b"x-request-id", self.request_id.encode()))
+            if self.status == 503 and not any(name.lower() == b"retry-after" for name, _ in headers):
+                headers.append(RETRY_AFTER)  # vLLM's own refusals say nothing of when
+            message = {**message, "headers": headers}
         await self._send(message)
 
     def log(self) -> None:
@@ -192,7 +211,12 @@ def _own_paths() -> list[re.Pattern[str]]:
 
 
 def _for_app(
-    scope: Scope, caller: Caller, request_id: str, body: bytes | None, closed_headers: frozenset[bytes]
+    scope: Scope,
+    caller: Caller,
+    request_id: str,
+    body: bytes | None,
+    closed_headers: frozenset[bytes],
+    place: Place | None,
 ) -> Scope:
     """Return what the routes see: the owner, this server's own request id, the length of the body as it is now."""
     dropped = closed_headers if body is None else closed_headers | {b"content-length", b"transfer-encoding"}
@@ -206,6 +230,7 @@ def _for_app(
         "owner": caller.owner,
         "cache_salt": caller.cache_salt(),
         "request_id": request_id,
+        "place": place,
     }
     return {**scope, "headers": headers, "state": state}
 

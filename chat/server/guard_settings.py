@@ -34,6 +34,9 @@ class GuardSettings:
         max_n: the most answers to one request.
         max_tokens: the most tokens of one answer; 0: what the window holds.
         max_messages: the most messages, prompts or documents in one request.
+        max_requests: the most requests that are answered or wait for it, in one process that serves HTTP; 0: twice as
+            many as the engine answers at once.
+        max_requests_per_owner: the most of them that are one owner's; 0: three quarters.
     """
 
     key_file: str = ""
@@ -48,6 +51,8 @@ class GuardSettings:
     max_n: int = 16
     max_tokens: int = 0
     max_messages: int = 4096
+    max_requests: int = 0
+    max_requests_per_owner: int = 0
 
     def to_json(self) -> str:
         """Return the text that ``GUARD_VARIABLE`` holds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["CONVERSATIONS_OPEN", "GUARD_SECONDS", "REJECTIONS", "REUSED_TOKENS", "TURNS"]
+__all__ = ["CONVERSATIONS_OPEN", "GUARD_SECONDS", "REJECTIONS", "REQUESTS_IN_FLIGHT", "REUSED_TOKENS", "TURNS"]
 
 GUARD_SECONDS = Histogram(
     "vllm_deploy_guard_seconds",
@@ -16,6 +16,9 @@ GUARD_SECONDS = Histogram(
     buckets=(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2),
 )
 REJECTIONS = Counter("vllm_deploy_guard_rejections", "Requests that the guard refused.", ["reason"])
+REQUESTS_IN_FLIGHT = Gauge(
+    "vllm_deploy_requests_in_flight", "Requests that are answered or wait for it.", multiprocess_mode="livesum"
+)
 
 CONVERSATIONS_OPEN = Gauge(
     "vllm_deploy_conversations_open", "Conversations with a running turn.", multiprocess_mode="livesum"

@@ -31,12 +31,15 @@ POOLING |= {"/score", "/v1/score", "/rerank", "/v1/rerank", "/v2/rerank"}
 AUDIO = {"/v1/audio/transcriptions", "/v1/audio/translations", "/v1/realtime"}
 ABOUT = {"/v1/models", "/version", "/load", "/metrics", "/tokenizer_info"}
 COUNTING = {"/tokenize", "/detokenize", "/v1/messages/count_tokens"}
+INTERACTIVE = "/v1/chat/interactive"
 VLLM_PATHS = frozenset(CHAT | RAW | POOLING | AUDIO | ABOUT | COUNTING | OPEN_PATHS | READING_PATHS)
 STORE_PREFIX = "/v1/store/"  # what is kept there is no prompt yet: whole conversations, with whatever they hold
 STORED_RESPONSE = re.compile(r"/v1/responses/[^/]+(/cancel)?")
 
 # The prefix cache is split by owner where prompts are built.
 SALTED_PATHS = frozenset(CHAT | RAW)
+# The engine has to work for these; all others are answered whatever it is busy with.
+ENGINE_PATHS = frozenset(CHAT | RAW | POOLING | AUDIO | {INTERACTIVE})
 
 # Ready token ids and engine state from elsewhere; names under which another's request could be cancelled or mixed up;
 # a place in front of the others.
@@ -50,7 +53,7 @@ CLOSED_HEADERS = {b"x-request-id": "request_id", b"x-vllm-priority": "priority"}
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "request_output_len")
 # What a request that says nothing is given, where there is a limit.
 TOKEN_FIELD = dict.fromkeys(SALTED_PATHS, "max_tokens")
-TOKEN_FIELD |= {"/v1/responses": "max_output_tokens", "/v1/chat/interactive": "request_output_len"}
+TOKEN_FIELD |= {"/v1/responses": "max_output_tokens", INTERACTIVE: "request_output_len"}
 LISTS = (
     "messages",
     "input",
@@ -91,6 +94,10 @@ class Policy:
     def is_reading(self, path: str) -> bool:
         """Tell whether a path is a page for browsers."""
         return path in READING_PATHS or path.startswith(STATIC_PREFIX)
+
+    def asks_engine(self, path: str, body: dict[str, Any]) -> bool:
+        """Tell whether the engine has to work for a request; stopping an answer must be possible at any time."""
+        return path in ENGINE_PATHS and not (path == INTERACTIVE and body.get("cancel") is True)
 
     def check_path(self, path: str) -> None:
         """Refuse a path that is closed.

@@ -24,6 +24,7 @@ from errors import (
     SamplingError,
     StoreBusyError,
     StoreError,
+    TooManyTurnsError,
 )
 
 __all__ = [
@@ -134,7 +135,7 @@ def error_body(error: ChatError, status: int) -> dict[str, Any]:
 def openai_error(error: ChatError) -> JSONResponse:
     """Return the reply that OpenAI's clients read."""
     status = status_of(error)
-    return JSONResponse({"error": error_body(error, status)}, status, headers=_headers(status))
+    return JSONResponse({"error": error_body(error, status)}, status, headers=_headers(error, status))
 
 
 class OpenAIRoute(APIRoute):
@@ -178,7 +179,7 @@ def _flat_error(error: ChatError) -> JSONResponse:
     status = status_of(error)
     body = error_body(error, status)
     flat = {"message": body["message"], "type": body["type"], "code": status, "param": body["param"], "object": "error"}
-    return JSONResponse(flat, status, headers=_headers(status))
+    return JSONResponse(flat, status, headers=_headers(error, status))
 
 
 def _as_vllm_says(error: Exception) -> RequestError:
@@ -189,13 +190,16 @@ def _as_vllm_says(error: Exception) -> RequestError:
     return RequestError(said.message, param=said.param, status=said.code)
 
 
-def _headers(status: int) -> dict[str, str]:
-    return {"Retry-After": BUSY_RETRY_S} if status in (409, 503) else {}
+def _headers(error: ChatError, status: int) -> dict[str, str]:
+    passes = status in (409, 503) or isinstance(error, TooManyTurnsError)
+    return {"Retry-After": BUSY_RETRY_S} if passes else {}
 
 
 def _code(error: ChatError, status: int) -> str:
     if isinstance(error, ConversationBusyError):
         return "conversation_busy"
+    if isinstance(error, TooManyTurnsError):
+        return "rate_limit_exceeded"
     if isinstance(error, QuotaExceededError):
         return "insufficient_quota"
     return HTTPStatus(status).phrase.lower().replace(" ", "_")

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from starlette.types import Send
 
-__all__ = ["Refusal", "send_refusal"]
+__all__ = ["RETRY_AFTER", "Refusal", "send_refusal"]
 
+RETRY_AFTER = (b"retry-after", b"1")  # seconds: a place is free whenever an answer ends
 Headers = Sequence[tuple[bytes, bytes]]
+KINDS = {401: "authentication_error", 429: "rate_limit_error", 503: "server_error"}
 
 
 class Refusal(Exception):
@@ -43,7 +45,7 @@ async def send_refusal(send: Send, refusal: Refusal, *, close: bool, finish: boo
         close: the connection ends here, since the rest of the request has not been read.
         finish: end the reply; otherwise the caller does, with an empty last part.
     """
-    kind = "authentication_error" if refusal.status == 401 else "invalid_request_error"
+    kind = KINDS.get(refusal.status, "invalid_request_error")
     error = {"message": refusal.message, "type": kind, "param": refusal.param or None, "code": refusal.code}
     body = json.dumps({"error": error}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *refusal.headers]

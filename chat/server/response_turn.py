@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from chat.conversation import Conversation, Message
-from chat.server.access import dropped_header, owner_of, prompts_of
+from chat.server.access import dropped_header, owner_of, place_of, prompts_of
 from chat.server.answers import Clock, is_error, refused
 from chat.server.conversations import public_id
 from chat.server.items import ItemIds, messages_of, read_items, to_items
@@ -87,6 +87,9 @@ class ResponseTurn:
                 await turn.say(new, window_start_id=self._prompt.window_start_id)
                 turn.on_end, turn.stays = self._keep_end, bool(self._request.background)
                 turn.begin(self._pieces(events), num_reused_tokens=self._prompt.num_history_tokens)
+                if turn.stays and (place := place_of(self._raw_request)) is not None:
+                    place.stays = True
+                    turn.when_over(place.leave)
         except BaseException:
             await asyncio.shield(self._withdraw())
             raise

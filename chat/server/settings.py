@@ -56,7 +56,7 @@ class ServeSettings(BaseModel):
         allow_unauthenticated: ask for no key.
         open_to_anyone: that this is meant also on an address that other machines reach.
         open_metrics, completions, allow_media_urls, allow_path, allow_field, max_body_bytes, max_n, max_tokens,
-            max_messages: see :class:`GuardSettings`.
+            max_messages, max_requests, max_requests_per_owner: see :class:`GuardSettings`.
         conversations: what of them is kept how long.
         vllm: options of vLLM's server by their names: ``max_model_len: 8192``.
     """
@@ -85,6 +85,8 @@ class ServeSettings(BaseModel):
     max_n: int = Field(16, ge=1)
     max_tokens: int = Field(0, ge=0)
     max_messages: int = Field(4096, ge=1)
+    max_requests: int = Field(0, ge=0)
+    max_requests_per_owner: int = Field(0, ge=0)
     conversations: ServedSettings = Field(default_factory=ServedSettings)
     vllm: dict[str, Any] = Field(default_factory=dict)
     vllm_arguments: Annotated[tuple[str, ...], BeforeValidator(lambda value: _words(value))] = ()
@@ -103,6 +105,8 @@ class ServeSettings(BaseModel):
             max_n=self.max_n,
             max_tokens=self.max_tokens,
             max_messages=self.max_messages,
+            max_requests=self.max_requests,
+            max_requests_per_owner=self.max_requests_per_owner,
         )
 
     def options_for_vllm(self) -> list[str]:

@@ -197,6 +197,11 @@ class Turn:
         self._task = asyncio.create_task(self._run(source), name=f"turn-{self.id}")
         self.turns.watch(self)
 
+    def when_over(self, call: Callable[[], None]) -> None:
+        """Have something called once the answer has ended and is kept."""
+        assert self._task is not None
+        self._task.add_done_callback(lambda _: call())
+
     def cancel(self) -> None:
         """End the answer now; what there is of it is kept."""
         if self._task is not None:

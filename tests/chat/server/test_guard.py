@@ -6,12 +6,14 @@ import asyncio
 import base64
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import REGISTRY
 
 from chat.server.guard import Guard
 from chat.server.guard_settings import GUARD_VARIABLE, GuardSettings
+from chat.server.places import Places, num_seqs_of
 from errors import ConfigError
 from tests.chat.server.asgi import Routes, ask, guard_with
 
@@ -284,6 +286,108 @@ def test_caps_hold_whatever_type_the_number_has(tmp_path):
     assert ask(guard, "/v1/completions", body={"prompt": ["x"] * 4}).status == 400
     assert ask(guard, "/v1/completions", body={"prompt": [1, 2, 3, 4, 5]}).status == 200
     assert ask(guard, body={**CHAT, "n": 2, "max_tokens": 100}).status == 200
+
+
+class Waiting(Routes):
+    """Routes that answer when they are told to."""
+
+    def __init__(self):
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        if scope["path"] != "/tokenize":
+            await self.go_on.wait()
+        await super().__call__(scope, receive, send)
+
+
+async def send_to(guard, path="/v1/chat/completions", body=CHAT, *, key="alice-secret", **scope):
+    """Send one request in this loop; return status and headers."""
+    said = []
+    text = json.dumps(body).encode()
+    sent = [(b"authorization", f"Bearer {key}".encode()), (b"content-length", str(len(text)).encode())]
+    request = {"type": "http", "method": "POST", "path": path, "root_path": "", "query_string": b"", "headers": sent}
+
+    async def receive():
+        return {"type": "http.request", "body": text, "more_body": False}
+
+    async def send(message):
+        said.append(message)
+
+    await guard({**request, **scope}, receive, send)
+    return said[0]["status"], dict(said[0]["headers"]), json.loads(said[1]["body"]) if said[0]["status"] > 400 else None
+
+
+def test_there_are_so_many_places_for_all_and_fewer_for_one_owner(tmp_path):
+    routes = Waiting()
+    guard = guard_with(tmp_path, routes, max_requests=3, max_requests_per_owner=2)
+
+    async def crowd():
+        waiting = [asyncio.create_task(send_to(guard)) for _ in range(2)]
+        await asyncio.sleep(0)
+        status, headers, body = await send_to(guard)
+        assert (status, headers[b"retry-after"], body["error"]["code"]) == (429, b"1", "rate_limit_exceeded")
+        waiting.append(asyncio.create_task(send_to(guard, key="bob-secret")))
+        await asyncio.sleep(0)
+        status, headers, body = await send_to(guard, key="bob-secret")
+        assert (status, headers[b"retry-after"], body["error"]["code"]) == (503, b"1", "server_busy")
+        assert body["error"]["type"] == "server_error"
+        assert (await send_to(guard, "/tokenize"))[0] == 200  # the engine has no work with it
+        routes.go_on.set()
+        assert [status for status, _, _ in await asyncio.gather(*waiting)] == [200, 200, 200]
+        assert [(await send_to(guard, key="bob-secret"))[0] for _ in range(5)] == [200] * 5
+
+    asyncio.run(crowd())
+    assert REGISTRY.get_sample_value("vllm_deploy_requests_in_flight") == 0
+
+
+def test_a_place_is_free_again_whatever_becomes_of_the_request(tmp_path):
+    class Failing(Routes):
+        async def __call__(self, scope, receive, send):
+            raise RuntimeError("the route is broken")
+
+    guard = guard_with(tmp_path, Failing(), max_requests=1)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            ask(guard, body=CHAT)
+    assert ask(guard_with(tmp_path, max_requests=1), "/v1/completions", body=b"{").status == 400
+
+
+def test_an_answer_can_be_stopped_when_all_places_are_taken(tmp_path):
+    routes = Waiting()
+    guard = guard_with(tmp_path, routes, max_requests=1, allowed_paths=("/v1/chat/*",))
+
+    async def crowd():
+        waiting = asyncio.create_task(send_to(guard))
+        await asyncio.sleep(0)
+        asked = "/v1/chat/interactive", {"prompt": "Hi", "cancel": False}
+        assert (await send_to(guard, *asked))[0] == 429
+        stopping = asyncio.create_task(send_to(guard, "/v1/chat/interactive", {"prompt": "", "cancel": True}))
+        await asyncio.sleep(0)
+        routes.go_on.set()
+        assert ((await stopping)[0], (await waiting)[0]) == (200, 200)
+
+    asyncio.run(crowd())
+
+
+def test_there_are_twice_as_many_places_as_the_engine_answers_at_once():
+    config = SimpleNamespace(
+        scheduler_config=SimpleNamespace(max_num_seqs=8),
+        parallel_config=SimpleNamespace(data_parallel_size=2, _api_process_count=4),
+    )
+    assert num_seqs_of({"app": SimpleNamespace(state=SimpleNamespace(vllm_config=config))}) == 4
+    assert num_seqs_of({"type": "http"}) == 256
+    places = Places(GuardSettings(), 4)
+    assert (places.max_requests, places.max_requests_per_owner) == (8, 6)
+    assert Places(GuardSettings(max_requests=1)).max_requests_per_owner == 1
+
+
+def test_a_503_of_vllm_says_when_to_come_again(tmp_path):
+    async def busy(scope, receive, send):
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    assert ask(guard_with(tmp_path, busy), body=CHAT).headers["retry-after"] == "1"
 
 
 def test_a_cap_on_tokens_holds_for_those_who_say_nothing(tmp_path, routes):
