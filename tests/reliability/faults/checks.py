@@ -1,0 +1,135 @@
+"""What must hold after every fault, whatever it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from chat.answer import Answer
+from chat.conversation import Conversation
+from chat.store import ConversationStore
+from chat.store_changes import is_open
+from chat.talk import Talk
+from errors import ConversationNotFoundError
+from tests.reliability.faults.journal import Account, Told, state_of
+from tests.reliability.faults.person import make_reply
+
+__all__ = ["MAX_LOST_S", "check_integrity", "check_next_turn", "check_store", "lost_s"]
+
+MAX_LOST_S = 1.0  # of an answer that was being written
+MARK = re.compile(r"mark\d+x")
+
+
+def check_store(where: str | Path, account: Account, *, sole: bool = True) -> None:
+    """Check that a store holds what was told, whole, in order, once; that it is undamaged; that the next turn works.
+
+    Args:
+        where: the store.
+        account: what was told to whoever wrote into it.
+        sole: nobody else has written into it.
+    """
+    check_integrity(where)
+    with contextlib.closing(ConversationStore(where)) as store:
+        for conversation_id, told in account.told.items():
+            _check_conversation(store, conversation_id, told)
+        there = {line.id for line in store.recent(limit=10_000, with_empty=True)}
+        if sole:
+            assert there <= account.told.keys(), "nobody has said that"
+        unfinished = {line.id for line in store.unfinished(limit=10_000)}
+        for conversation_id in there & account.told.keys():
+            conversation = store.load(conversation_id)
+            assert (conversation_id in unfinished) <= _ends_open(conversation), "a finished turn is called cut off"
+            check_next_turn(store, conversation)
+    check_integrity(where)
+
+
+def _check_conversation(store: ConversationStore, conversation_id: str, told: Told) -> None:
+    try:
+        conversation: Conversation | None = store.load(conversation_id)
+    except ConversationNotFoundError:
+        conversation = None
+    state = state_of(conversation) if conversation is not None else None
+    assert told.allows(state), f"told: {told}\nthere: {state}"
+    for message in conversation.messages.values() if conversation is not None else ():
+        if message.status == "complete" and (mark := MARK.match(message.content)):
+            found = [hit.message_id for hit in store.search(mark[0], limit=1000)]
+            assert found.count(message.id) == 1, f"{mark[0]} is found {found.count(message.id)} times"
+
+
+def _ends_open(conversation: Conversation) -> bool:
+    return any(
+        is_open(role=m.role, status=m.status, finish_reason=m.finish_reason) for m in conversation.messages.values()
+    )
+
+
+def check_next_turn(store: ConversationStore, conversation: Conversation) -> None:
+    """Go on with a conversation as the terminal does, and read it back."""
+    before = [(m.id, m.content, m.status) for m in conversation.path()]
+    talk = Talk(lambda: store, conversation, on_trouble=_fail)
+    talk.add_message("What did I say?")
+    saver, answer = talk.saver(continuing=False), Answer(text="You")
+    saver.save(answer)
+    answer.end(make_reply("You said that."))
+    saver.finish(answer)
+    path = store.load(conversation.id).path()
+    assert [(m.id, m.content, m.status) for m in path[:-2]] == before
+    assert [m.content for m in path[-2:]] == ["What did I say?", "You said that."]
+    assert conversation.id not in {line.id for line in store.unfinished(limit=10_000)}
+
+
+def _fail(error: Exception) -> None:
+    raise AssertionError("the next turn is not kept") from error
+
+
+def check_integrity(where: str | Path) -> None:
+    """Let the database check itself: its pages, its indexes, its references, the index of words."""
+    if "://" in str(where):
+        _check_postgres(str(where))
+        return
+    with contextlib.closing(sqlite3.connect(where)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'message_search'").fetchone():
+            connection.execute("INSERT INTO message_search (message_search) VALUES ('integrity-check')")
+
+
+def _check_postgres(url: str) -> None:
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
+        indexes = connection.execute(
+            "SELECT c.oid FROM pg_class c JOIN pg_am a ON a.oid = c.relam"
+            " WHERE a.amname = 'btree' AND c.relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        for (index,) in indexes:
+            connection.execute("SELECT bt_index_check(%s::oid::regclass, true)", (index,))
+        tables = connection.execute(
+            "SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        for (table,) in tables:
+            assert connection.execute("SELECT * FROM verify_heapam(%s::oid::regclass)", (table,)).fetchall() == []
+
+
+def lost_s(account: Account, kept_text: str, at_s: float) -> float:
+    """Return how long before the fault the oldest piece had arrived that is not kept; 0 if none is missing.
+
+    Args:
+        kept_text: what is there of the last answer.
+        at_s: when the fault came.
+    """
+    begun = account.last("asked")
+    pieces: list[dict[str, Any]] = []
+    if begun is not None:
+        pieces = [e for e in account.events if e["event"] == "received" and e["at_s"] >= begun["at_s"]]
+    missing = [piece for piece in pieces if piece["num_characters"] > len(kept_text)]
+    return at_s - missing[0]["at_s"] if missing else 0.0
+
+
+def some_delay(chance: random.Random) -> float:
+    """Return a time in seconds within which anything may happen: mostly within a commit, sometimes far behind it."""
+    return chance.choice((0.0, chance.uniform(0, 0.002), chance.uniform(0, 0.02)))

@@ -1,0 +1,162 @@
+"""What was acknowledged to whom: written by the program under test, read by the test when that program is dead.
+
+Each line goes out with one system call to a file, so that a killed program has written whole lines and at most one torn
+one. A line is a JSON object with ``event`` and ``at_s``, the seconds of a clock that never jumps:
+
+- ``begins``: a conversation is about to be kept in this ``state``;
+- ``kept``: what was begun last is kept, the store said;
+- ``queued``: the store said that it will be kept within a second (part of an answer, on its way to a server);
+- ``failed``: the store said that it could not be kept;
+- ``deletes``: a conversation is about to be deleted; then ``kept`` or ``failed``;
+- ``received``: so much of an answer has arrived at the program;
+- anything else is said for the test to wait for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chat.conversation import Conversation, Message
+from chat.store_changes import add_message
+from errors import StoreError, StoreUnreachableError
+
+__all__ = ["Journal", "Told", "WitnessedStore", "read_journal", "state_of"]
+
+State = dict[str, Any] | None  # None: the conversation is not there
+
+
+def state_of(conversation: Conversation) -> dict[str, Any]:
+    """Return all that must not get lost of a conversation, as JSON has it."""
+    return {
+        "id": conversation.id,
+        "title": conversation.title,
+        "tip": conversation.tip_id,
+        "pinned": sorted(conversation.pinned_ids),
+        "messages": [[m.id, m.parent_id, m.role, m.content, m.status] for m in conversation.messages.values()],
+    }
+
+
+class Journal:
+    """The file that a program under test writes to."""
+
+    def __init__(self, file: Path) -> None:
+        self._fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Add a line."""
+        line = json.dumps({"event": event, "at_s": time.monotonic(), **fields}) + "\n"
+        os.write(self._fd, line.encode())
+
+
+class WitnessedStore:
+    """A store that has a journal written of what it keeps. All else is the store's own.
+
+    Args:
+        store: the real one, on this machine or on a server.
+        journal: what is told to the test.
+    """
+
+    def __init__(self, store: Any, journal: Journal) -> None:
+        self._store, self._journal = store, journal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def save(self, conversation: Conversation) -> None:
+        self._journal.write("begins", state=state_of(conversation))
+        waits = self._store.is_remote and any(m.status == "partial" for m in conversation.messages.values())
+        self._told(lambda: self._store.save(conversation), "queued" if waits else "kept", conversation.id)
+
+    def create(self, **fields: Any) -> Conversation:
+        conversation = Conversation(**fields)
+        self.save(conversation)
+        return conversation
+
+    def add(self, conversation: Conversation, message: Message) -> Message:
+        return add_message(conversation, message, self.save)
+
+    def delete(self, conversation_id: str) -> None:
+        self._journal.write("deletes", id=conversation_id)
+        self._told(lambda: self._store.delete(conversation_id), "kept", conversation_id)
+
+    def _told(self, act: Any, event: str, conversation_id: str) -> None:
+        try:
+            act()
+        except StoreUnreachableError as error:  # it is in a file of this machine, and is sent later
+            self._journal.write("kept" if self._store.is_remote else "failed", id=conversation_id, said=str(error))
+            raise
+        except StoreError as error:
+            self._journal.write("failed", id=conversation_id, said=str(error))
+            raise
+        self._journal.write(event, id=conversation_id)
+
+
+@dataclass(slots=True)
+class Told:
+    """What one conversation may be after the fault.
+
+    Attributes:
+        kept: as the store last said it has kept it.
+        begun: states that were begun since, in order; any of them may have been reached.
+        is_under_way: the store had not answered yet when the fault came.
+    """
+
+    kept: State = None
+    begun: list[State] = field(default_factory=list)
+    is_under_way: bool = False
+
+    def allows(self, state: State) -> bool:
+        return state == self.kept or state in self.begun
+
+
+@dataclass(slots=True)
+class Account:
+    """A whole journal.
+
+    Attributes:
+        told: by the id of the conversation.
+        events: all lines.
+    """
+
+    told: dict[str, Told]
+    events: list[dict[str, Any]]
+
+    @property
+    def is_under_way(self) -> bool:
+        return any(told.is_under_way for told in self.told.values())
+
+    @property
+    def num_kept(self) -> int:
+        return sum(event["event"] == "kept" for event in self.events)
+
+    def last(self, name: str) -> dict[str, Any] | None:
+        """Return the last event of a name."""
+        return next((event for event in reversed(self.events) if event["event"] == name), None)
+
+
+def read_journal(file: Path) -> Account:
+    """Read what a program has told, up to its end; a torn last line was never told."""
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    account = Account({}, [json.loads(line) for line in lines])
+    for event in account.events:
+        match event["event"]:
+            case "begins":
+                _begin(account.told.setdefault(event["state"]["id"], Told()), event["state"])
+            case "deletes":
+                _begin(account.told.setdefault(event["id"], Told()), None)
+            case "kept":
+                told = account.told[event["id"]]
+                told.kept, told.begun, told.is_under_way = told.begun[-1], [], False
+            case "queued" | "failed":
+                account.told[event["id"]].is_under_way = False
+    return account
+
+
+def _begin(told: Told, state: State) -> None:
+    told.begun.append(state)
+    told.is_under_way = True
