@@ -1,23 +1,20 @@
-"""What the guard lets through: the settings, and how they reach the processes of vLLM."""
+"""What the guard lets through: the settings. No key is in them."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 from dataclasses import dataclass
+from typing import ClassVar
 
-from errors import ConfigError
+from pydantic import with_config
 
-__all__ = ["GUARD_VARIABLE", "GuardSettings"]
+from chat.server.environment import EnvironmentSettings
 
-# vLLM makes the guard itself, without arguments, in each process that serves HTTP; this variable tells the guard what
-# the command line said. No key is in it.
-GUARD_VARIABLE = "VLLM_DEPLOY_GUARD"
+__all__ = ["GuardSettings"]
 
 
+@with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
-class GuardSettings:
+class GuardSettings(EnvironmentSettings):
     """What the guard lets through.
 
     Attributes:
@@ -39,6 +36,9 @@ class GuardSettings:
         max_requests_per_owner: the most of them that are one owner's; 0: three quarters.
     """
 
+    variable: ClassVar[str] = "VLLM_DEPLOY_GUARD"
+    meaning: ClassVar[str] = "the guard's settings"
+
     key_file: str = ""
     unauthenticated: bool = False
     open_metrics: bool = False
@@ -53,25 +53,3 @@ class GuardSettings:
     max_messages: int = 4096
     max_requests: int = 0
     max_requests_per_owner: int = 0
-
-    def to_json(self) -> str:
-        """Return the text that ``GUARD_VARIABLE`` holds."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_environment(cls) -> GuardSettings:
-        """Return what the variable says; the defaults if it is not set.
-
-        Raises:
-            ConfigError: it says something else.
-        """
-        text = os.environ.get(GUARD_VARIABLE)
-        if not text:
-            return cls()
-        import pydantic
-
-        try:
-            return pydantic.TypeAdapter(cls).validate_json(text, strict=True)
-        except pydantic.ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-            raise ConfigError(f"{GUARD_VARIABLE} does not hold the guard's settings: {wrong}") from error

@@ -15,10 +15,10 @@ from chat.api_keys import default_key_file, is_loopback, make_key_file, read_key
 from chat.engine_host import log_dir
 from chat.listening import why_not_listening
 from chat.server.failures import explain_end
-from chat.server.guard_settings import GUARD_VARIABLE
+from chat.server.guard_settings import GuardSettings
 from chat.server.plugin import PLUGINS, TOKENIZER_MODE
 from chat.server.self_check import Probe, check_server
-from chat.server.served_settings import SERVED_VARIABLE, STORE_VARIABLE
+from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.server.settings import ServeSettings
 from chat.server.supervisor import ServerProcess, supervise
 from engine_loading import SMALL_MODEL_BYTES, cpu_kv_cache_bytes
@@ -230,8 +230,8 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
         environment.setdefault("OMP_NUM_THREADS", "1")
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
-    environment[GUARD_VARIABLE] = settings.guard(key_file).to_json()
-    environment[SERVED_VARIABLE] = settings.conversations.to_json()
+    environment[GuardSettings.variable] = settings.guard(key_file).to_json()
+    environment[ServedSettings.variable] = settings.conversations.to_json()
     environment[STORE_VARIABLE] = _store(settings)
     return environment
 

@@ -1,24 +1,26 @@
-"""What of conversations is kept how long, and how much of it: the settings, and how they reach vLLM's processes."""
+"""What of conversations is kept how long, and how much of it: the settings."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from errors import ConfigError
+from pydantic import Field, with_config
 
-__all__ = ["SERVED_VARIABLE", "STORE_VARIABLE", "ServedSettings"]
+from chat.server.environment import EnvironmentSettings
 
-# vLLM makes the plugin itself, without arguments, in each process that serves HTTP.
+__all__ = ["STORE_VARIABLE", "ServedSettings"]
+
 STORE_VARIABLE = "VLLM_DEPLOY_STORE"  # a file or a URL; empty: the terminal's own store
-SERVED_VARIABLE = "VLLM_DEPLOY_SERVED"  # the settings below, as JSON
+
+Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
+@with_config(extra="forbid")
 @dataclass(frozen=True, slots=True)
-class ServedSettings:
+class ServedSettings(EnvironmentSettings):
     """How long and how much is kept.
 
     Attributes:
@@ -30,31 +32,11 @@ class ServedSettings:
         max_turns: the most answers that one owner is given at once; 0: any number.
     """
 
-    retention_days: float = 0.0
-    retention_days_of: Mapping[str, float] = field(default_factory=dict)
-    session_idle_s: float = 30 * 24 * 3600.0  # 30 days
-    max_conversations: int = 100_000
-    max_turns: int = 0
+    variable: ClassVar[str] = "VLLM_DEPLOY_SERVED"
+    meaning: ClassVar[str] = "settings of conversations"
 
-    def to_json(self) -> str:
-        """Return the text that ``SERVED_VARIABLE`` holds."""
-        return json.dumps(dataclasses.asdict(self))
-
-    @classmethod
-    def from_environment(cls) -> ServedSettings:
-        """Return what the variable says; the defaults if it is not set.
-
-        Raises:
-            ConfigError: it says something else.
-        """
-        text = os.environ.get(SERVED_VARIABLE)
-        if not text:
-            return cls()
-        try:
-            settings = cls(**json.loads(text))
-            numbers = [settings.retention_days, *settings.retention_days_of.values(), settings.session_idle_s]
-            if min(*numbers, settings.max_conversations, settings.max_turns) < 0:
-                raise ValueError("a number is below 0")
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{SERVED_VARIABLE} does not hold settings of conversations: {error}") from error
-        return settings
+    retention_days: Amount = 0.0
+    retention_days_of: Mapping[str, Amount] = field(default_factory=dict)
+    session_idle_s: Amount = 30 * 24 * 3600.0  # 30 days
+    max_conversations: Count = 100_000
+    max_turns: Count = 0

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from chat.server.guard import Guard
-from chat.server.guard_settings import GUARD_VARIABLE, GuardSettings
+from chat.server.guard_settings import GuardSettings
 from chat.server.places import Places, num_seqs_of
 from errors import ConfigError
 from tests.chat.server.asgi import Routes, ask, guard_with
@@ -572,12 +572,12 @@ def test_refusals_are_counted_by_reason(guard):
 
 def test_settings_reach_the_processes_of_vllm_through_the_environment(monkeypatch):
     settings = GuardSettings(key_file="/keys", max_n=3, allowed_paths=("/sleep",), completions=False)
-    monkeypatch.setenv(GUARD_VARIABLE, settings.to_json())
+    monkeypatch.setenv(GuardSettings.variable, settings.to_json())
     assert GuardSettings.from_environment() == settings
-    monkeypatch.setenv(GUARD_VARIABLE, '{"max_n": "many"}')
+    monkeypatch.setenv(GuardSettings.variable, '{"max_n": "many"}')
     with pytest.raises(ConfigError, match="max_n"):
         GuardSettings.from_environment()
-    monkeypatch.delenv(GUARD_VARIABLE)
+    monkeypatch.delenv(GuardSettings.variable)
     assert GuardSettings.from_environment() == GuardSettings()
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from chat.server import launch
-from chat.server.guard_settings import GUARD_VARIABLE
+from chat.server.guard_settings import GuardSettings
 from chat.server.launch import server_arguments
 from chat.server.settings import ServeSettings
 from model_fit import Machine
@@ -87,7 +87,7 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     keys.write_text("alice: alice-secret\n")
     environment = launch._environment(ServeSettings(data_dir=str(tmp_path), max_n=3), DEMO, keys)
     assert environment["VLLM_DEPLOY_STORE"] == str(tmp_path / "conversations.sqlite")
-    assert json.loads(environment[GUARD_VARIABLE])["max_n"] == 3
+    assert json.loads(environment[GuardSettings.variable])["max_n"] == 3
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
     assert "secret" not in str(environment)

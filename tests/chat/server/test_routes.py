@@ -7,7 +7,7 @@ import os
 import pytest
 
 from chat.server.routes import open_store
-from chat.server.served_settings import SERVED_VARIABLE, STORE_VARIABLE, ServedSettings
+from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from errors import ConfigError, StoreError
 from tests import program
 from tests.serving import free_port
@@ -38,14 +38,16 @@ def test_a_server_that_could_keep_nothing_does_not_start(tmp_path):
 
 def test_settings_travel_in_the_environment(monkeypatch):
     settings = ServedSettings(retention_days=7, retention_days_of={"bob": 1}, max_turns=3)
-    monkeypatch.setenv(SERVED_VARIABLE, settings.to_json())
+    monkeypatch.setenv(ServedSettings.variable, settings.to_json())
     assert ServedSettings.from_environment() == settings
-    monkeypatch.delenv(SERVED_VARIABLE)
+    monkeypatch.delenv(ServedSettings.variable)
     assert ServedSettings.from_environment() == ServedSettings()
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"unknown": 1}', '{"retention_days": -1}', '{"retention_days": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"max_turns": "3"}', '{"unknown": 1}', '{"retention_days": -1}', '{"retention_days": "x"}']
+)
 def test_settings_that_are_none_are_said(monkeypatch, text):
-    monkeypatch.setenv(SERVED_VARIABLE, text)
-    with pytest.raises(ConfigError, match=SERVED_VARIABLE):
+    monkeypatch.setenv(ServedSettings.variable, text)
+    with pytest.raises(ConfigError, match=ServedSettings.variable):
         ServedSettings.from_environment()

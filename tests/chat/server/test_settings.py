@@ -64,6 +64,7 @@ def test_nothing_said_is_this_machine_alone():
         ("model: a\n\nport: many\n", "serve.yaml, line 3: port: input should be a valid integer"),
         ("port: 70000\n", "serve.yaml, line 1: port: input should be less than or equal to 65535"),
         ("conversations:\n  max_turnz: 1\n", "serve.yaml, line 2: unknown setting 'conversations.max_turnz'"),
+        ("conversations:\n  max_turns: -1\n", "serve.yaml, line 2: conversations.max_turns: input should be greater"),
         ("port: 1\nmodel: a\nport: 2\n", "serve.yaml, line 3: port is set above as well"),
         ("model: [a\nport: 1\n", "serve.yaml, line 2: this is not YAML"),
         ("- model\n", "holds no settings"),
