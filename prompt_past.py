@@ -106,7 +106,7 @@ def question_positions(messages: Sequence[Mapping[str, Any]], most: int) -> list
     """Return where the last user messages stand, newest first, the very first message left out."""
     found = []
     for i in range(len(messages) - 1, 0, -1):
-        if messages[i].get("role") == "user":
+        if isinstance(messages[i], Mapping) and messages[i].get("role") == "user":
             found.append(i)
             if len(found) == most:
                 break
@@ -263,6 +263,6 @@ def _key(request: Request, messages: Sequence[Mapping[str, Any]], question: int)
     return request.key, question, _hash(messages[0]), _hash(messages[question - 1])
 
 
-def _hash(message: Mapping[str, Any]) -> int:
-    content = message.get("content")
+def _hash(message: Any) -> int:
+    content = message.get("content") if isinstance(message, Mapping) else None
     return hash(content) if isinstance(content, str) else 0

@@ -348,3 +348,11 @@ def test_ids_that_the_model_does_not_have_are_not_used(token_ids: Any) -> None:
 def test_ids_of_another_type_are_refused(token_ids: Any) -> None:
     with pytest.raises(InvalidMessageError, match="token_ids is a list of token ids"):
         tiny_builder().build([user("a"), {**assistant("Hi"), "token_ids": token_ids}])
+
+
+@pytest.mark.parametrize("index", [0, 3, MIN_MESSAGES_WITH_PAST - 1])
+def test_what_is_no_message_is_refused_in_long_conversations_too(index: int) -> None:
+    messages: list[Any] = conversation(MIN_MESSAGES_WITH_PAST)
+    messages[index] = "Hello"
+    with pytest.raises(InvalidMessageError, match=rf"messages\[{index}\]: a message is a dictionary, not str"):
+        new_builder().build(messages)
