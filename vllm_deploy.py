@@ -153,7 +153,7 @@ def run_conversations(options: argparse.Namespace) -> int:
     """List, show, search, export, import or delete conversations."""
     from chat import manage
 
-    store = open_store(read_settings(options), must_be_remote=bool(options.url))
+    store = open_store(read_settings(options), must_be_remote=bool(options.url), must_be_kept=True)
     match options.action:
         case "list":
             manage.list_conversations(store, limit=options.limit)

@@ -129,13 +129,16 @@ def make_backend(settings: Settings) -> Backend:
     return EngineHostBackend(HostSettings(name, dict(settings.engine), keep_alive_s))
 
 
-def open_store(settings: Settings, *, must_be_remote: bool = False) -> Store:
+def open_store(settings: Settings, *, must_be_remote: bool = False, must_be_kept: bool = False) -> Store:
     """Open the store: on the server that the settings name, if it is one of ours, else on this machine.
 
-    Where no disk can be written, it is one in memory, with a warning.
+    Where it cannot be opened, it is one in memory, with a warning.
 
+    Args:
+        must_be_remote: none on this machine will do.
+        must_be_kept: none in memory will do.
     Raises:
-        StoreError: the server does not answer or refuses; or it keeps no conversations, and nothing else will do.
+        StoreError: the server does not answer or refuses; or there is none, and nothing else will do.
     """
     from chat.store import ConversationStore
     from errors import StoreError
@@ -150,6 +153,8 @@ def open_store(settings: Settings, *, must_be_remote: bool = False) -> Store:
     try:
         return ConversationStore(settings.store or None)
     except StoreError as error:
+        if must_be_kept:
+            raise
         print(describe(error), file=sys.stderr)
         print("warning: nothing of this session will be kept", file=sys.stderr)
         return ConversationStore.in_memory()

@@ -17,6 +17,7 @@ from chat.listening import why_not_listening
 from chat.server.failures import explain_end
 from chat.server.guard_settings import GuardSettings
 from chat.server.plugin import PLUGINS, TOKENIZER_MODE
+from chat.server.seams import check_vllm
 from chat.server.self_check import Probe, check_server
 from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.server.settings import ServeSettings
@@ -94,6 +95,7 @@ def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int
 
 
 def _check_installed() -> None:
+    check_vllm()
     found = {point.name for group in ("general", "endpoint") for point in _entry_points(f"{group}_plugins")}
     if missing := set(PLUGINS) - found:
         raise ServerError(

@@ -1,10 +1,17 @@
 """What vLLM loads of this package, through the entry point group ``vllm.general_plugins``.
 
 Installed next to vLLM, this adds the tokenizer mode ``chatml``: ``vllm serve MODEL --tokenizer-mode chatml`` builds its
-prompts by :class:`prompt_utils.PromptBuilder`. Nothing changes for those who do not ask for that mode.
+prompts by :class:`prompt_utils.PromptBuilder`. Nothing changes for those who do not ask for that mode, also where their
+vLLM is one that this package does not know.
 """
 
 from __future__ import annotations
+
+import logging
+import os
+
+from chat.server.seams import check_vllm
+from errors import ServerError
 
 __all__ = ["PLUGINS", "TOKENIZER_MODE", "register"]
 
@@ -14,8 +21,23 @@ TOKENIZER_MODE = "chatml"
 PLUGINS = (TOKENIZER_MODE, "conversations", "api_process")
 
 
+logger = logging.getLogger(__name__)
+
+
 def register() -> None:
-    """Make the tokenizer mode known; called by vLLM in each of its processes."""
+    """Make the tokenizer mode known; called by vLLM in each of its processes.
+
+    Raises:
+        ServerError: this vLLM is not known here, and ``VLLM_PLUGINS`` asks for this plugin. Where it does not, vLLM
+            goes on without the tokenizer mode.
+    """
+    try:
+        check_vllm()
+    except ServerError as error:
+        if TOKENIZER_MODE in os.environ.get("VLLM_PLUGINS", "").split(","):
+            raise
+        logger.warning("%s; there is no tokenizer mode %s", error, TOKENIZER_MODE)
+        return
     from vllm.renderers.registry import RENDERER_REGISTRY
     from vllm.tokenizers.registry import TokenizerRegistry
 

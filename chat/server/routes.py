@@ -19,6 +19,7 @@ from starlette.datastructures import State
 
 from chat.server.described import describe_uniquely
 from chat.server.problems import REFUSALS
+from chat.server.seams import check_vllm
 from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.store import ConversationStore
 from chat.store_upkeep import expire
@@ -39,7 +40,12 @@ class ChatRoutes:
     required_tasks = ("generate",)
 
     def attach_router(self, app: FastAPI) -> None:
-        """Add the routes; called by vLLM once its own are there."""
+        """Add the routes; called by vLLM once its own are there.
+
+        Raises:
+            ServerError: this vLLM is not known here.
+        """
+        check_vllm()
         for router in routers():
             app.include_router(router, responses=REFUSALS)
         describe_uniquely(app)
