@@ -15,7 +15,8 @@ from vllm_wrapper import Delta, Reply, Usage
 
 __all__ = ["Person", "make_reply"]
 
-WORDS = "lighthouse 灯塔 harbour 你好 🙂 a\u0301 storm \n\n naïve 12*12=144 <|im_end|> 'quoted' {json} ".split(" ")
+WORDS = ("lighthouse", "灯塔", "harbour", "你好", "🙂", "a\u0301", "storm", "\n\n", "naïve", "12*12=144")
+WORDS += ("<|im_end|>", "'quoted'", '{"json": 1}', "")
 
 
 def make_reply(text: str) -> Reply:

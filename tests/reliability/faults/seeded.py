@@ -1,4 +1,4 @@
-"""Faults that can be repeated: each has a kind, a number and its own chance, and is counted when it has been survived."""
+"""Faults that can be repeated: each has a kind, a number and its own chance, and is counted once it is survived."""
 
 from __future__ import annotations
 
