@@ -19,17 +19,6 @@ class Texts(TextTable):
 
 
 TEXTS: dict[str, tuple[str, str]] = {
-    # -- counted things --
-    "byte.one": ("{n} byte", "{n} 字节"),
-    "byte.many": ("{n} bytes", "{n} 字节"),
-    "turn.one": ("{n} turn", "{n} 轮"),
-    "turn.many": ("{n} turns", "{n} 轮"),
-    "token.one": ("{n} token", "{n} 词元"),
-    "token.many": ("{n} tokens", "{n} 词元"),
-    "line.one": ("{n} line", "{n} 行"),
-    "line.many": ("{n} lines", "{n} 行"),
-    "character.one": ("{n} character", "{n} 个字符"),
-    "character.many": ("{n} characters", "{n} 个字符"),
     # -- beginning and end --
     "banner": ("{name} · /help lists the commands, Ctrl-D leaves", "{name} · /help 列出命令，Ctrl-D 退出"),
     "banner.demo": (
@@ -81,13 +70,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "对话保存在本机（{name}），不在 {url}。",
     ),
     # -- loading --
-    "stage.starting": ("starting the engine", "正在启动引擎"),
-    "stage.download": ("downloading the model", "正在下载模型"),
-    "stage.import": ("importing vLLM", "正在导入 vLLM"),
-    "stage.load": ("loading the weights", "正在载入权重"),
-    "stage.warmup": ("warming up", "正在预热"),
-    "stage.ready": ("ready", "就绪"),
-    "stage.failed": ("not loaded", "未载入"),
     "loading.seconds": ("{s:.0f} s", "{s:.0f} 秒"),
     "queued": ("queued: {text}", "排队：{text}"),
     "queued.note": (
@@ -115,9 +97,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     # -- an answer --
     "thinking": ("thinking… {s:.0f} s, {size}", "思考中… {s:.0f} 秒，{size}"),
     "thought": ("thought for {s:.1f} s, {size} · /think show", "思考了 {s:.1f} 秒，{size} · /think show"),
-    "figures.ttft": ("TTFT {s:.2f} s", "首词 {s:.2f} 秒"),
-    "figures.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
-    "figures.prompt": ("prompt {n}", "提示 {n}"),
     "figures.cached": ("({n} cached)", "（缓存 {n}）"),
     "interrupted": (
         "interrupted: {tokens} kept · /undo drops · /continue goes on",
@@ -160,7 +139,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     # -- the toolbar --
     "bar.context": ("ctx {used}/{all}", "上下文 {used}/{all}"),
     "bar.too_long": ("does not fit: {used} of {all}", "放不下：{used}/{all}"),
-    "bar.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
     "bar.think": ("think {mode}", "思考 {mode}"),
     "bar.private": ("private", "私密"),
     "bar.tools": ("tools {n}", "工具 {n}"),
@@ -228,7 +206,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "turn.head": ("{n}. {marks}", "{n}. {marks}"),
     "turn.pinned": ("pinned", "已固定"),
     "turn.variant": ("answer {variant} of {count}", "回答 {variant}/{count}"),
-    "turn.unanswered": ("(no answer)", "（没有回答）"),
     "turn.interrupted": ("[interrupted]", "[已中断]"),
     "sessions.none": ("No conversation found.", "没有找到对话。"),
     "title.none": ("(no title yet)", "（还没有标题）"),

@@ -74,7 +74,7 @@ class Toolbar:
         else:
             parts.append(self._context())
             if session.usages and (rate := output_rate(session.usages[-1])) is not None:
-                parts.append(("class:dim", texts("bar.rate", rate=rate)))
+                parts.append(("class:dim", texts("figures.rate", rate=rate)))
         if "temperature" in session.sampling:
             parts.append(("class:dim", f"T {session.sampling['temperature']:g}"))
         if session.can_think:

@@ -19,15 +19,6 @@ class Texts(TextTable):
 
 
 TEXTS: dict[str, tuple[str, str]] = {
-    # -- counted things --
-    "byte.one": ("{n} byte", "{n} 字节"),
-    "byte.many": ("{n} bytes", "{n} 字节"),
-    "character.one": ("{n} character", "{n} 个字符"),
-    "character.many": ("{n} characters", "{n} 个字符"),
-    "token.one": ("{n} token", "{n} 词元"),
-    "token.many": ("{n} tokens", "{n} 词元"),
-    "turn.one": ("{n} turn", "{n} 轮"),
-    "turn.many": ("{n} turns", "{n} 轮"),
     # -- the frame --
     "new": ("New chat", "新对话"),
     "search": ("Search", "搜索"),
@@ -95,9 +86,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "stopped": ("stopped", "已停止"),
     "cut": ("cut off at the limit", "达到上限被截断"),
     "unfinished": ("unfinished", "未完成"),
-    "figures.ttft": ("TTFT {s:.2f} s", "首词 {s:.2f} 秒"),
-    "figures.rate": ("{rate:.1f} tok/s", "{rate:.1f} 词元/秒"),
-    "figures.prompt": ("prompt {n}", "提示 {n}"),
     "figures.cached": ("{n} cached", "缓存 {n}"),
     # -- what happened --
     "error": ("{message}. {hint}", "{message}。{hint}"),
@@ -115,13 +103,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "continue.nothing": ("There is no answer to continue.", "没有可继续的回答。"),
     "store.trouble": ("This conversation cannot be saved: {reason}", "对话无法保存：{reason}"),
     # -- the model --
-    "stage.starting": ("starting the engine", "正在启动引擎"),
-    "stage.download": ("downloading the model", "正在下载模型"),
-    "stage.import": ("importing vLLM", "正在导入 vLLM"),
-    "stage.load": ("loading the weights", "正在载入权重"),
-    "stage.warmup": ("warming up", "正在预热"),
-    "stage.ready": ("ready", "就绪"),
-    "stage.failed": ("not loaded", "未载入"),
     "loading": ("{stage} · {s:.0f} s", "{stage} · {s:.0f} 秒"),
     "reload": ("Load again", "重新载入"),
     "context": ("Context", "上下文"),
