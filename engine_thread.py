@@ -21,6 +21,7 @@ from errors import ChatError, EngineError
 __all__ = ["Arrival", "Engine", "EngineThread"]
 
 T = TypeVar("T")
+REQUESTS_PER_STEP = 64  # taken in before a step: of a large batch, the others are prepared while the engine works
 
 
 class Engine(Protocol):
@@ -176,7 +177,8 @@ class EngineThread:
 
     def _obey_orders(self, engine: Engine) -> bool:
         """Carry out what lies in the inbox, waiting while the engine is idle; return whether to step."""
-        while True:
+        num_requests = 0
+        while num_requests < REQUESTS_PER_STEP:
             try:
                 order = self._inbox.get(block=not engine.has_unfinished_requests())
             except queue.Empty:
@@ -186,11 +188,13 @@ class EngineThread:
                     return False
                 case _Request():
                     self._add(engine, order)
+                    num_requests += 1
                 case _Abort(request_id):
                     if self._receivers.pop(request_id, None):
                         engine.abort_request([request_id])
                 case _Call(function, future):
                     _fulfil(future, function, engine)
+        return True
 
     def _add(self, engine: Engine, request: _Request) -> None:
         if self._sleeps:

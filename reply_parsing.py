@@ -17,7 +17,7 @@ from load_checks import first_line
 from prompt_utils import PromptBuilder, remove_stop_words
 from reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage
 
-__all__ = ["Answer", "OutputParser", "find_parsers", "make_parser_class", "num_whole"]
+__all__ = ["Answer", "OutputParser", "ParserTokenizer", "find_parsers", "make_parser_class", "num_whole"]
 
 FIRST_COMBINING = "\u0300"  # no character below it is changed by another one below it
 
@@ -33,6 +33,7 @@ class Answer:
         started_s: when the caller asked, on ``time.perf_counter()``.
         parse: turns the text into the object that a ``response_format`` asked for.
         num_top: how many alternatives of each token the caller wants; negative: all that the engine gives.
+        streamed: whether somebody reads the deltas; if not, the whole answer is parsed at once, at its end.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Answer:
         started_s: float,
         parse: Callable[[str], Any] | None = None,
         num_top: int = -1,
+        streamed: bool = True,
     ) -> None:
         self.prompt_token_ids = prompt_token_ids
         self._parser = parser
@@ -53,6 +55,9 @@ class Answer:
         self._started_s = started_s
         self._parse = parse
         self._num_top = num_top
+        self._streamed = streamed
+        self._unread_text = ""  # what the parsers have not seen
+        self._unread_token_ids: list[int] = []
         self._first_token_s: float | None = None
         self._last_s = started_s
         self._num_cached_tokens = 0
@@ -75,11 +80,15 @@ class Answer:
             self._first_token_s = arrival.at_s
         self._token_ids += token_ids
         self._take_logprobs(output, completion, token_ids)
-        return self._keep(self._divide(completion.text, token_ids, output.finished), last=output.finished)
+        self._unread_text += completion.text
+        self._unread_token_ids += token_ids
+        if not (self._streamed or output.finished):
+            return []
+        return self._keep(self._divide(output.finished), last=output.finished)
 
     def finish(self) -> list[Delta]:
         """Close an answer that was aborted: what was held back comes out."""
-        return self._keep(self._divide("", [], finished=True) if self._token_ids else [], last=True)
+        return self._keep(self._divide(finished=True) if self._token_ids else [], last=True)
 
     def reply(self, finish_reason: str | None) -> Reply:
         reason: Any = "tool_calls" if self._tool_calls and finish_reason == "stop" else finish_reason
@@ -107,8 +116,10 @@ class Answer:
             prompt_logprobs=None if self._prompt_logprobs is None else tuple(self._prompt_logprobs),
         )
 
-    def _divide(self, text: str, token_ids: list[int], finished: bool) -> list[Delta]:
-        """Tell thinking, text and tool calls apart."""
+    def _divide(self, finished: bool) -> list[Delta]:
+        """Tell thinking, text and tool calls of what is unread apart."""
+        text, token_ids = self._unread_text, self._unread_token_ids
+        self._unread_text, self._unread_token_ids = "", []
         if self._parser is None:
             return [Delta("text", text)] if text else []
         return self._deltas(self._parser.feed(text, token_ids, self.prompt_token_ids, finished))
@@ -239,20 +250,50 @@ class OutputParser:
         return self._parser.parse_delta(text, token_ids, self._request, prompt_token_ids, finished=finished)
 
     def _open(self) -> None:
-        from pydantic import ValidationError
-        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-
         keywords = {} if self._enable_thinking is None else {"enable_thinking": self._enable_thinking}
-        try:
-            self._request = ChatCompletionRequest(
-                model="",
-                messages=[{"role": "user", "content": ""}],
-                tools=list(self._tools) if self._tools else None,
-                tool_choice="auto" if self._tools else "none",
-            )
-        except ValidationError as error:
-            raise InvalidMessageError(f"a tool's schema is not OpenAI's: {first_line(error)}") from error
+        self._request = _request_with(self._tools) if self._tools else _request_without_tools()
         self._parser = self._parser_class(self._tokenizer, self._request.tools, chat_template_kwargs=keywords)
+
+
+class ParserTokenizer:
+    """A tokenizer that remembers how each single token reads: vLLM's parsers ask for each token of each answer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._texts: dict[int, str] = {}  # at most the vocabulary
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def decode(self, token_ids: Sequence[int], **options: Any) -> str:
+        if len(token_ids) != 1 or options:
+            return str(self._tokenizer.decode(token_ids, **options))
+        [token_id] = token_ids
+        text = self._texts.get(token_id)
+        if text is None:
+            text = self._texts[token_id] = str(self._tokenizer.decode(token_ids))
+        return text
+
+
+def _request_with(tools: Sequence[Mapping[str, Any]] | None) -> Any:
+    """Return a request of vLLM's server: its parsers read the tools there, and nothing else."""
+    from pydantic import ValidationError
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    try:
+        return ChatCompletionRequest(
+            model="",
+            messages=[{"role": "user", "content": ""}],
+            tools=list(tools) if tools else None,
+            tool_choice="auto" if tools else "none",
+        )
+    except ValidationError as error:
+        raise InvalidMessageError(f"a tool's schema is not OpenAI's: {first_line(error)}") from error
+
+
+@functools.cache
+def _request_without_tools() -> Any:
+    return _request_with(None)
 
 
 def find_parsers(prompt_builder: PromptBuilder) -> tuple[str | None, str | None]:

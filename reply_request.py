@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from errors import SamplingError
 from lora_adapters import LoadedAdapters
 from prompt_utils import FittedPrompt, PromptBuilder
-from reply_parsing import Answer, OutputParser, find_parsers, make_parser_class
+from reply_parsing import Answer, OutputParser, ParserTokenizer, find_parsers, make_parser_class
 from response_format import ResponseFormat, read_response_format, without_free_space
 from sampling import Outputs, StopWords, make_sampling_params
 from tool_calling import AnyTool, as_tools
@@ -55,11 +55,13 @@ class RequestMaker:
         self.sampling_defaults = _sampling_defaults(model)
         self.tokenizer = model.get_tokenizer()
         self._parser_class = make_parser_class(*find_parsers(prompt_builder))
+        self._parser_tokenizer = ParserTokenizer(self.tokenizer)
 
     def make(
         self,
         messages: Sequence[Message],
         outputs: Outputs,
+        /,
         *,
         tools: Tools | None = None,
         enable_thinking: bool | None = None,
@@ -74,6 +76,7 @@ class RequestMaker:
     ) -> ReplyRequest:
         """Build the prompt, and what collects the answer to it. Options are those of ``VLLMWrapper.stream``."""
         started_s = time.perf_counter()
+        _check_kinds(tools=tools, template_kwargs=template_kwargs, max_prompt_tokens=max_prompt_tokens, lora=lora)
         if sampling.get("n", 1) != 1:
             raise SamplingError(f"n is {sampling['n']}; a reply is one answer", hint="Call replies(messages, n=...).")
         parse = None
@@ -93,7 +96,7 @@ class RequestMaker:
         )
         parser = None
         if self._parser_class is not None:
-            parser = OutputParser(self._parser_class, self.tokenizer, schemas, enable_thinking)
+            parser = OutputParser(self._parser_class, self._parser_tokenizer, schemas, enable_thinking)
         answer = Answer(
             parser=parser,
             prompt_token_ids=fitted.prompt.token_ids,
@@ -102,6 +105,7 @@ class RequestMaker:
             started_s=started_s,
             parse=parse,
             num_top=-1 if params.logprob_token_ids else max(params.logprobs or 0, params.prompt_logprobs or 0),
+            streamed=outputs == "each",
         )
         return ReplyRequest(answer, params, self._adapters.request(lora))
 
@@ -164,6 +168,22 @@ class RequestMaker:
                 stacklevel=_callers_level(),
             )
         return num_turns
+
+
+OPTION_KINDS: dict[str, tuple[type, str]] = {
+    "tools": (Iterable, "a list of functions or JSON schemas"),
+    "template_kwargs": (Mapping, "a dictionary"),
+    "max_prompt_tokens": (int, "a whole number"),
+    "lora": (str, "a name"),
+}
+
+
+def _check_kinds(**options: Any) -> None:
+    """Refuse options of a wrong kind; they may come from a file."""
+    for name, value in options.items():
+        kind, words = OPTION_KINDS[name]
+        if value is not None and not isinstance(value, kind):
+            raise SamplingError(f"{name} is {value!r:.80}; it is {words}")
 
 
 def _callers_level() -> int:

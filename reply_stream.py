@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import queue
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +20,10 @@ from reply import Delta, Reply
 from reply_parsing import Answer
 
 __all__ = ["AsyncStream", "Stream", "run_to_end"]
+
+_request_numbers = itertools.count(
+    1
+)  # what names a request to the engine's thread; all engines of a process share them
 
 
 class _Receiver:
@@ -33,7 +37,7 @@ class _Receiver:
         self._pending: deque[Delta] = deque()
         self._reply: Reply | None = None
         self._error: ChatError | None = None
-        self._request_id = uuid.uuid4().hex
+        self._request_id = f"chat-{next(_request_numbers)}"
         prompt = tokens_input(list(answer.prompt_token_ids))
         engine.submit(self._request_id, prompt, params, self._put, lora_request=lora_request)
 
@@ -176,7 +180,7 @@ def run_to_end(engine: EngineThread, prompts: Sequence[Sequence[int]], params: A
     from vllm.inputs import tokens_input
 
     arrivals: queue.SimpleQueue[tuple[int, Arrival]] = queue.SimpleQueue()
-    request_ids = [uuid.uuid4().hex for _ in prompts]
+    request_ids = [f"chat-{next(_request_numbers)}" for _ in prompts]
     outputs: dict[int, Any] = {}
 
     def receiver(index: int) -> Callable[[Arrival], None]:
