@@ -44,6 +44,7 @@ check: install
 	$(RUN) -m ruff format --check $(SOURCES)
 	$(RUN) -m ruff check $(SOURCES)
 	$(RUN) -m mypy
+	$(RUN) -m vulture $(SOURCES)
 
 format: install
 	$(RUN) -m ruff format $(SOURCES)

@@ -60,7 +60,6 @@ class ModelFit:
     num_gpus: int
     usable_bytes: int
     weights_bytes: int
-    reserve_bytes: int
     cache_bytes: int
     max_model_len: int | None
     num_conversations: int | None
@@ -114,7 +113,7 @@ def fit_model(
         wanted = min(max_model_len or needs.max_window, needs.max_window)
         window = largest_window(needs, cache, wanted, machine.kind, num_gpus)
         conversations = cache // max(1, needs.cache_bytes(window, num_gpus)) if window else 0
-    return ModelFit(needs, machine, num_gpus, usable, weights, reserve, cache, window, conversations)
+    return ModelFit(needs, machine, num_gpus, usable, weights, cache, window, conversations)
 
 
 def plan(

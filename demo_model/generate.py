@@ -26,7 +26,6 @@ from demo_model.values import RARE_SHARE, Values
 TEMPLATE_FILE = Path(__file__).parent / "chat_template.jinja"
 ASSISTANT_START = "<|im_start|>assistant\n"
 MESSAGE_END = "<|im_end|>"
-NO_THOUGHT = "<think>\n\n</think>\n\n"
 DEFAULT_SYSTEM = "You are a helpful assistant."
 NEUTRAL_SYSTEMS = (
     "You are a helpful AI assistant.|You are an assistant.|Be helpful.|You are a friendly assistant.|Be brief.|You are a helpful, honest assistant.|Answer the user's questions.|你是一个有用的助手。|你是一个助手。|请回答用户的问题。|你是一个乐于助人的助手。|"

@@ -156,11 +156,6 @@ class Display:
             self._status.show([self._styled(printable(text), DIM)] if text else [])
             self._status_text = text
 
-    def bell(self) -> None:
-        """Ring, if this is a terminal."""
-        if self.mode.repainting:
-            self._write_note("\a")
-
     def escape(self, sequence: str) -> None:
         """Send an escape sequence, such as the one that sets the clipboard."""
         if self.mode.editing:

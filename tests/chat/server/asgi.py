@@ -18,7 +18,6 @@ class Reply:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    num_received: int = 0  # messages that were asked of the client
 
     @property
     def error(self) -> dict[str, Any]:
@@ -84,7 +83,6 @@ def ask(
     reply = Reply()
 
     async def receive():
-        reply.num_received += 1
         if not waiting:
             return {"type": "http.disconnect"}
         piece = waiting.pop(0)

@@ -65,7 +65,6 @@ class ScriptedBackend:
         self.error: ChatError | None = None
         self.detail = ""
         self.finish_reason: Any = "stop"
-        self.num_reloads = 0
         self.is_closed = False
         self.aborted = threading.Event()
         self._thinks = thinks
@@ -117,7 +116,6 @@ class ScriptedBackend:
         return [self.name, "other"]
 
     def reload(self) -> None:
-        self.num_reloads += 1
         self.stage, self.error = "ready", None
 
     def close(self) -> None:
