@@ -25,7 +25,7 @@ FLOORS = [
     {"reply_request", "reply_stream"},
     {"vllm_wrapper"},
     {"chat.conversation", "chat.engine_host", "chat.tool_sources"},
-    {"chat.store_changes", "chat.store_interface", "chat.store_schema", "chat.store_writer"},
+    {"chat.kinds", "chat.store_changes", "chat.store_interface", "chat.store_schema", "chat.store_writer"},
     {"chat.store_rows", "chat.store_search"},
     {"chat.store_database", "chat.transfer"},
     {"chat.store_leases", "chat.store_served"},
