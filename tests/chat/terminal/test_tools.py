@@ -1,4 +1,4 @@
-"""Tools in the terminal: called, kept, switched, refused. What is asked at the keyboard is in test_pty.py."""
+"""Tools in the terminal: called, kept, switched, refused. What is asked at the keyboard is in test_pty_tools.py."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_an_answer_that_fails_after_a_call_keeps_the_result(talk: Talk, auto: Se
 
 
 def test_a_kill_between_call_and_result_loses_neither(talk: Talk, auto: Settings, store: ConversationStore) -> None:
-    """As after kill -9: the call is in the store, its result is not. See test_pty.py for the kill itself."""
+    """As after kill -9: the call is in the store, its result is not. See test_pty_tools.py for the kill itself."""
 
     def kill() -> str:
         talk(ScriptedBackend([CALL], ["144"]), "What is 12 * 12?", settings=auto)
