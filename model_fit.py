@@ -6,6 +6,7 @@ Light: GPUs are told by nvidia-smi, models by their files (:mod:`model_memory`).
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import subprocess
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from errors import ModelLoadError
-from model_memory import MemoryNeeds
+from model_memory import MemoryNeeds, read_memory_needs
 
 __all__ = [
     "Machine",
     "ModelFit",
+    "cpu_dtype",
     "explain",
     "find_machine",
     "fit_model",
@@ -33,6 +35,9 @@ BLOCK_TOKENS = {"gpu": 16, "cpu": 128}  # vLLM hands out the cache in blocks of 
 # What vLLM takes besides weights and cache: the CUDA context and its graphs (1.5 GiB), or Python with PyTorch and vLLM
 # imported (1 GiB, measured with the demo model).
 PROGRAM_BYTES = {"gpu": 3 << 29, "cpu": 1 << 30}
+FLOATS_OF_16_BITS = ("bfloat16", "float16")
+FLOAT32_PART = 0.5  # of the free memory that the weights may take in float32; cache and program want the rest
+BFLOAT16_FLAGS = frozenset(("avx512_bf16", "amx_bf16", "bf16"))  # as Linux names them: of x86, x86 and Arm
 
 DeviceKind = Literal["gpu", "cpu"]
 
@@ -121,7 +126,6 @@ def plan(
 ) -> ModelFit:
     """Return how a model fits a machine best: on as few of its GPUs as hold the wanted window, else on all.
 
-    >>> from model_memory import read_memory_needs
     >>> demo = read_memory_needs("demo_model/model")
     >>> plan(demo, Machine("cpu", 1, 8 << 30)).max_model_len
     8192
@@ -203,7 +207,7 @@ def _nvidia_gpus(timeout_s: float) -> list[tuple[str, int]]:
     """Return name and memory, in bytes, of each GPU that nvidia-smi lists and CUDA_VISIBLE_DEVICES lets through."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=timeout_s, check=True)  # noqa: S603
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=timeout_s, check=True)  # noqa: S603  # nvidia-smi, arguments of ours
     except (OSError, subprocess.SubprocessError):
         return []
     gpus = []
@@ -218,6 +222,30 @@ def _nvidia_gpus(timeout_s: float) -> list[tuple[str, int]]:
     if all(number.strip().isdigit() for number in numbers):
         return [gpus[int(number)] for number in numbers if int(number) < len(gpus)]
     return gpus[: len(numbers)]  # named by their UUIDs
+
+
+def cpu_dtype(model_dir: str | os.PathLike[str]) -> str:
+    """Return the dtype in which a machine without GPU answers soonest: ``float32``, or ``auto`` for the model's own.
+
+    Most processors have no instructions for 16-bit floats; they read a prompt, and answer many at once, about five
+    times as fast in float32. That takes twice the memory, so a model that would fill it keeps its own. Quantized
+    weights do in any case.
+    """
+    if _has_bfloat16() or read_memory_needs(model_dir).weights_format not in FLOATS_OF_16_BITS:
+        return "auto"
+    weights = read_memory_needs(model_dir, dtype="float32").weights_bytes
+    return "float32" if weights is not None and weights <= free_memory_bytes() * FLOAT32_PART else "auto"
+
+
+@functools.cache
+def _has_bfloat16() -> bool:
+    """Tell whether the processor computes with bfloat16; where Linux does not tell, it is taken to."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return True
+    told = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return not BFLOAT16_FLAGS.isdisjoint(next(told, BFLOAT16_FLAGS))
 
 
 def free_memory_bytes() -> int:

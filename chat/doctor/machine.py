@@ -66,8 +66,8 @@ def read_gpus() -> tuple[list[Gpu], str]:
 
 def _nvidia_smi(*arguments: str) -> str:
     try:
-        result = subprocess.run(  # noqa: S603
-            ["nvidia-smi", *arguments],  # noqa: S607
+        result = subprocess.run(  # noqa: S603  # a fixed program, arguments of ours
+            ["nvidia-smi", *arguments],  # noqa: S607  # where it lies differs by machine
             capture_output=True,
             text=True,
             timeout=NVIDIA_SMI_TIMEOUT_S,
@@ -116,7 +116,7 @@ def check_memory(report: Reporter) -> Iterator[Finding]:
         yield report.ok("memory.ok", free=gib(free))
 
 
-def check_shared_memory(report: Reporter, machine: Machine, folder: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108
+def check_shared_memory(report: Reporter, machine: Machine, folder: Path = Path("/dev/shm")) -> Iterator[Finding]:  # noqa: S108  # looked at, not written
     """Look at the shared memory, which only several GPUs, or several processes of one engine, need much of."""
     if not folder.is_dir():
         return
@@ -165,7 +165,7 @@ def _answer_ms(address: str) -> int | str:
         return f"{address} is no address"
     started_s = time.monotonic()
     try:
-        with urllib.request.urlopen(address, timeout=HUB_TIMEOUT_S):  # noqa: S310
+        with urllib.request.urlopen(address, timeout=HUB_TIMEOUT_S):  # noqa: S310  # http or https: looked at above
             pass
     except urllib.error.HTTPError:
         pass  # an answer all the same

@@ -174,7 +174,8 @@ def server_arguments(
     """Return the options for vLLM's server: the chosen ones, and ours where nothing was chosen.
 
     Prompts are built by :class:`prompt_utils.PromptBuilder`; the parsers of tool calls and thinking are those that
-    the model's template asks for; on CPU the key/value cache takes a modest part of the memory. The guard comes last:
+    the model's template asks for; on CPU the dtype is one that the processor is fast with, and the key/value cache takes
+    a modest part of the memory. The guard comes last:
     the last middleware is the one in front.
     """
     ours = {"--host": settings.host, "--port": str(settings.port), "--shutdown-timeout": str(settings.shutdown_timeout)}
@@ -189,8 +190,10 @@ def server_arguments(
     if num_gpus := _tensor_parallel_size(settings, folder, chosen):
         ours["--tensor-parallel-size"] = str(num_gpus)
     sized = _value(chosen, "--gpu-memory-utilization") or os.environ.get("VLLM_CPU_KVCACHE_SPACE")
-    if _is_cpu_build() and not sized:
-        ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder))
+    if _is_cpu_build():
+        ours["--dtype"] = dtype = _value(chosen, "--dtype") or cpu_dtype(folder)
+        if not sized:
+            ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder, dtype=dtype))
     if weights_bytes(folder) < SMALL_MODEL_BYTES:
         ours["--enforce-eager"] = ""  # compiling would take longer than all of its answers
     named = {word.split("=")[0].replace("_", "-") for word in chosen}
@@ -289,7 +292,7 @@ def _describe_parsers(model: _Model, arguments: Sequence[str]) -> str:
 
 def _own_url(settings: ServeSettings, chosen: Sequence[str]) -> str:
     """Return where this machine reaches the server."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104  # compared, not listened on
     scheme = "https" if _value(chosen, "--ssl-certfile") else "http"
     return (
         f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}{_value(chosen, '--root-path').rstrip('/')}"

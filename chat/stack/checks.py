@@ -66,7 +66,7 @@ def check_ports(plan: Plan) -> None:
 def check_front(plan: Plan) -> None:
     """Raise StackError if nginx does not accept the configuration that was written for it."""
     command = [*plan.front.arguments, "-t", "-q"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603
+    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603  # programs that the stack starts
     if result.returncode:
         raise StackError(f"nginx refuses its configuration: {result.stderr.strip()}")
 
@@ -141,10 +141,11 @@ def _check_main_memory(servers: Iterable[Process]) -> None:
 def _main_memory_bytes(server: Process) -> int:
     """Return what a server takes without a GPU: the program, the weights, one step's values, the cache."""
     assert server.folder is not None
-    needs = read_memory_needs(server.folder)
+    dtype = _arguments(server).get("dtype") or cpu_dtype(server.folder)
+    needs = read_memory_needs(server.folder, dtype=dtype)
     cache = _arguments(server).get("kv-cache-memory-bytes")
     window = server.description.max_model_len if server.description else None
-    cache_bytes = int(cache) if cache else cpu_kv_cache_bytes(server.folder, max_model_len=window)
+    cache_bytes = int(cache) if cache else cpu_kv_cache_bytes(server.folder, dtype=dtype, max_model_len=window)
     return PROGRAM_BYTES["cpu"] + (needs.weights_bytes or 0) + needs.activation_bytes + cache_bytes
 
 

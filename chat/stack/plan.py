@@ -148,7 +148,7 @@ def make_plan(
 
 def _front(description: StackDescription, files: StackFiles, nginx: str) -> Process:
     """Return nginx, which is reached at 127.0.0.1 where it listens on all addresses."""
-    host = {"0.0.0.0": INNER_HOST, "::": "::1"}.get(description.host, description.host)  # noqa: S104
+    host = {"0.0.0.0": INNER_HOST, "::": "::1"}.get(description.host, description.host)  # noqa: S104  # compared, not listened on
     arguments = (nginx, "-c", str(files.nginx_config), "-e", "stderr")
     return Process(FRONT, arguments, description.port, stop_signal="QUIT", host=f"[{host}]" if ":" in host else host)
 

@@ -123,7 +123,7 @@ class Supervisor:
             StackError: it does not start.
         """
         self._files.socket.parent.mkdir(parents=True, exist_ok=True)
-        result = subprocess.run(  # noqa: S603
+        result = subprocess.run(  # noqa: S603  # supervisor's own command
             [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._files.supervisor_config)],
             stdin=subprocess.DEVNULL,
             capture_output=True,

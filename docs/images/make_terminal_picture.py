@@ -57,7 +57,7 @@ class Tmux:
 
     def _tmux(self, *arguments: str, env: dict[str, str] | None = None) -> str:
         command = ["tmux", "-L", self._socket, *arguments]
-        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)  # noqa: S603 (ours)
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)  # noqa: S603 (programs that this file names)
         return done.stdout
 
 

@@ -90,14 +90,14 @@ def page_running() -> Iterator[str]:
     """Start the page; yield its address."""
     command = [sys.executable, str(ROOT / "vllm_deploy.py")]
     arguments = [*command, "web", "--port", "0", "--temperature", "0"]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)  # noqa: S603 (ours)
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)  # noqa: S603 (programs that this file names)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
     finally:
         process.terminate()
         process.wait()
-        subprocess.run([*command, "stop"], check=False)  # noqa: S603 (ours)
+        subprocess.run([*command, "stop"], check=False)  # noqa: S603 (programs that this file names)
 
 
 def talk(browser: Any, address: str) -> None:
