@@ -1,0 +1,1 @@
+"""What a server does when it is asked for too much, and when it is used for long."""

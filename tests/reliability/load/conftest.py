@@ -1,0 +1,18 @@
+"""One server for the tests of load and of long life."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.reliability.load.crowd import LIMITS
+from tests.serving import RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def busy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that answers two hundred at once, and has hardly more places than that."""
+    options = [str(word) for pair in LIMITS.items() for word in pair]
+    with running_server(tmp_path_factory.mktemp("busy"), *options) as running:
+        yield running

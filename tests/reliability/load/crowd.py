@@ -1,0 +1,154 @@
+"""Many clients of a server in one loop: one session for all, since two hundred would take seconds to make."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from tests.serving import OWNERS, RunningServer
+
+__all__ = ["LIMITS", "NUM_CLIENTS", "Crowd", "Outcome", "owner_of", "percentile", "short_answer"]
+
+NUM_CLIENTS = 200  # that are answered at once
+LIMITS = {"--max-num-seqs": NUM_CLIENTS, "--max-requests": 210, "--max-requests-per-owner": 100}
+LONG = 1800  # tokens: minutes, when two hundred are answered at once
+HANGS_S = 90.0  # whoever waits longer would wait for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes:
+        status: of the reply; 0: there was none.
+        sent_at_s: on the clock of ``time.monotonic``.
+        fault: what is wrong with the reply; empty: nothing.
+    """
+
+    kind: str
+    owner: str
+    status: int
+    sent_at_s: float
+    took_s: float
+    fault: str = ""
+
+
+class Crowd:
+    """Clients of one server, in an ``async with`` block."""
+
+    def __init__(self, server: RunningServer) -> None:
+        self.server = server
+
+    async def __aenter__(self) -> Crowd:
+        timeout = aiohttp.ClientTimeout(total=HANGS_S)
+        self.http = aiohttp.ClientSession(self.server.url, connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.close()
+        await asyncio.sleep(0)
+
+    async def ask(
+        self, path: str, body: Any = None, *, owner: str = "local", method: str = "", headers: Any = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Return status, headers (in lower case) and body of one reply; a body of bytes is sent as it is."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        sent = {**self.server.headers(owner), "Content-Type": "application/json"} if headers is None else headers
+        async with self.http.request(
+            method or ("GET" if data is None else "POST"), path, data=data, headers=sent
+        ) as reply:
+            return reply.status, {name.lower(): value for name, value in reply.headers.items()}, await reply.read()
+
+    async def answer(self, kind: str, owner: str, num_tokens: int) -> Outcome:
+        """Ask for a short answer, read all of it, and judge what comes."""
+        path, body = short_answer(kind, num_tokens)
+        sent_at_s, status = time.monotonic(), 0
+        try:
+            status, headers, said = await self.ask(path, body, owner=owner)
+            fault = _fault(kind, status, headers, said, num_tokens)
+        except TimeoutError:
+            fault = "it hangs"
+        except aiohttp.ClientError as error:
+            fault = f"the connection broke: {error!r}"
+        return Outcome(kind, owner, status, sent_at_s, time.monotonic() - sent_at_s, fault)
+
+    @contextlib.asynccontextmanager
+    async def begun(self, kind: str, owner: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give a long streamed answer of which something has come; leaving the block is leaving the server."""
+        path, body = short_answer(kind, LONG)
+        reply = await self.http.post(path, json={**body, "stream": True}, headers=self.server.headers(owner))
+        try:
+            assert reply.status == 200, await reply.text()
+            async for line in reply.content:
+                if b"delta" in line or b'"tokens":' in line:
+                    break
+            yield reply
+        finally:
+            reply.close()
+
+    async def metric(self, name: str) -> float:
+        """Return the sum over a metric's lines whose name and labels begin so."""
+        text = (await self.ask("/metrics"))[2].decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+    async def num_in_engine(self) -> float:
+        """Return how many requests the engine has, running or waiting."""
+        return await self.metric("vllm:num_requests_running") + await self.metric("vllm:num_requests_waiting{")
+
+    async def until(self, holds: Any, within_s: float) -> float:
+        """Wait until a coroutine function gives something true; return how long it took."""
+        begun_s = time.monotonic()
+        while not await holds():
+            assert time.monotonic() - begun_s < within_s, f"not within {within_s} s"
+            await asyncio.sleep(0.05)
+        return time.monotonic() - begun_s
+
+
+def short_answer(kind: str, num_tokens: int) -> tuple[str, dict[str, Any]]:
+    """Return path and body of a request for an answer of so many tokens."""
+    said = "Count from 1 to 100."
+    if kind == "responses":
+        return "/v1/responses", {"model": "demo", "input": said, "max_output_tokens": num_tokens, "ignore_eos": True}
+    if kind == "interactive":
+        return "/v1/chat/interactive", {
+            "prompt": said,
+            "interactive_mode": True,
+            "request_output_len": num_tokens,
+            "ignore_eos": True,
+        }
+    body = {"model": "demo", "messages": [{"role": "user", "content": said}], "max_tokens": num_tokens}
+    return "/v1/chat/completions", {**body, "ignore_eos": True, "stream": kind == "streamed"}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which a share of the values lie."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def owner_of(number: int) -> str:
+    """Return an owner for a client by its number: all have equally many."""
+    return OWNERS[number % len(OWNERS)]
+
+
+def _fault(kind: str, status: int, headers: dict[str, str], said: bytes, num_tokens: int) -> str:
+    """Return what is wrong with a reply: it must be whole, or refuse in good order."""
+    if status in (429, 503):
+        error = json.loads(said)["error"]
+        known = {429: "rate_limit_exceeded", 503: "server_busy"}[status]
+        return "" if error["code"] == known and headers.get("retry-after") == "1" else f"refused with {error}"
+    if status != 200:
+        return f"status {status}: {said[:200]!r}"
+    if kind == "streamed":
+        return "" if said.rstrip().endswith(b"data: [DONE]") else f"the stream broke off: {said[-200:]!r}"
+    reply = json.loads(said)
+    got = {"responses": lambda: reply["usage"]["output_tokens"], "interactive": lambda: reply["tokens"]}
+    num_got = got.get(kind, lambda: reply["usage"]["completion_tokens"])()
+    return "" if num_got == num_tokens else f"{num_got} tokens of {num_tokens}"

@@ -1,0 +1,122 @@
+"""Uses the library and a store for as long as standard input is open.
+
+``python -m tests.reliability.load.library STORE`` prints ``ready`` when the model is loaded, and at its end how often
+it has done what, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+import time
+from collections import Counter, deque
+from typing import Any
+
+from chat import transfer
+from chat.conversation import Message
+from chat.store import ConversationStore
+from errors import PromptTooLongError, SamplingError
+from tests.reliability.load.words import said
+from vllm_wrapper import VLLMWrapper
+
+SEED = 10
+MAX_KEPT = 30  # conversations; older ones are deleted
+PAUSE_S = 0.2  # as long as a person takes, in an hour that passes quickly
+SHORT = {"max_tokens": 12, "temperature": 0.0}
+
+
+class Library:
+    """One program that answers by the library and keeps what is said, as the terminal does."""
+
+    def __init__(self, llm: VLLMWrapper, store: ConversationStore) -> None:
+        self._llm = llm
+        self._store = store
+        self._chance = random.Random(SEED)
+        self._kept: deque[str] = deque()
+
+    def once(self) -> str:
+        """Do something; return what."""
+        actions = [self.reply, self.stream, self.abort, self.batch, self.history, self.refuse, self.talk, self.look]
+        action = self._chance.choice(actions)
+        action()
+        return action.__name__
+
+    def reply(self) -> None:
+        assert self._llm.reply(self._asked(), **SHORT).usage.num_output_tokens
+
+    def stream(self) -> None:
+        with self._llm.stream(self._asked(), **SHORT) as stream:
+            assert "".join(delta.text for delta in stream) or stream.reply.reasoning
+
+    def abort(self) -> None:
+        """Stop an answer after its first piece."""
+        with self._llm.stream(self._asked(), max_tokens=500, ignore_eos=True) as stream:
+            next(iter(stream))
+            stream.abort()
+            assert stream.reply.finish_reason == "abort"
+
+    def batch(self) -> None:
+        assert len(self._llm.reply_batch([self._asked() for _ in range(4)], progress=False, **SHORT)) == 4
+
+    def history(self) -> None:
+        _, history = self._llm.chat(said(self._chance), **SHORT)
+        assert len(self._llm.chat(said(self._chance), history, **SHORT)[1]) == 2
+
+    def refuse(self) -> None:
+        """Ask for what cannot be."""
+        for options, kind in (({"temperature": -1.0}, SamplingError), ({"max_prompt_tokens": 3}, PromptTooLongError)):
+            try:
+                self._llm.reply(self._asked(), **{"max_tokens": 2, **options})
+            except kind:
+                continue
+            raise AssertionError(f"{options} was taken")
+
+    def talk(self) -> None:
+        """Keep a conversation of two turns, its answers piece by piece."""
+        conversation = self._store.create(system="You are a helpful assistant.")
+        for _ in range(2):
+            self._store.add(conversation, Message("user", said(self._chance)))
+            messages: Any = [{"role": one.role, "content": one.content} for one in conversation.path()]
+            answer = Message("assistant", "", status="partial")
+            with self._llm.stream(messages, **SHORT) as stream:
+                for number, _ in enumerate(stream):
+                    if number % 8 == 0:
+                        self._store.add(conversation, answer)
+            whole = Message.from_reply(stream.reply)
+            self._store.add(conversation, Message("assistant", whole.content, token_ids=whole.token_ids))
+        self._kept.append(conversation.id)
+        while len(self._kept) > MAX_KEPT:
+            self._store.delete(self._kept.popleft())
+
+    def look(self) -> None:
+        """List, search and export."""
+        assert len(self._store.recent(limit=10)) <= 10
+        self._store.search(said(self._chance).split()[0], limit=10)
+        if self._kept:
+            found = self._store.load(self._chance.choice(self._kept))
+            assert transfer.from_dict(transfer.to_dict(found)).id == found.id
+
+    def _asked(self) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": said(self._chance)}]
+
+
+def main(where: str) -> None:
+    """Work until standard input is closed."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    done: Counter[str] = Counter()
+    store = ConversationStore(where)
+    with VLLMWrapper("demo", max_model_len=2048) as llm:
+        library = Library(llm, store)
+        print("ready", flush=True)
+        while not over.is_set():
+            done[library.once()] += 1
+            time.sleep(PAUSE_S)
+    store.close()
+    print(json.dumps(done), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,249 @@
+"""A server that is asked for twice what it can answer; clients that leave all at once; conversations that lie still."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tests.reliability import scale
+from tests.reliability.load.crowd import LIMITS, NUM_CLIENTS, Crowd, Outcome, owner_of, percentile
+from tests.reliability.load.watch import Watch, cpu_seconds, processes_of
+
+SEED = 10
+MAX_REQUESTS = LIMITS["--max-requests"]
+NUM_TOKENS = 8  # of an answer: as many requests as possible
+WARM_S = scale.scaled(20, 2)
+CAPACITY_S = scale.scaled(30, 4)
+LOAD_S = scale.scaled(600, 10)
+KINDS = ("chat",) * 5 + ("streamed",) * 3 + ("responses", "interactive")
+# Who sends how much: one owner wants more than the whole server can do, the others nearly as much together.
+SHARES = {"alice": 0.6, "bob": 0.2, "local": 0.2}
+RECOVERS_WITHIN_S = 10.0
+# Requests that are taken wait for those that were taken before them. The factor is for others on the machine, and for
+# requests that are dearer than the average.
+LATENCY_FACTOR = 3.0
+LEAVING_KINDS = ("chat", "chat", "responses", "interactive")
+GONE_WITHIN_S = scale.scaled(1, 3)  # the short run shares the machine with other tests
+NUM_IDLE = 1000
+IDLE_S = scale.scaled(30, 2)
+# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once.
+ALLOWED_GROWTH = {"rss_mb": scale.scaled(16, 48), "descriptors": 32, "threads": 8}
+
+
+# -- twice the capacity ------------------------------------------------------------------------------------------------
+
+
+def test_twice_the_capacity_is_refused_in_good_order_and_forgotten_at_once(busy_server):
+    asyncio.run(_overload(busy_server))
+
+
+async def _overload(server):
+    chance = random.Random(SEED)
+    async with Crowd(server) as crowd:
+        await _closed_loop(crowd, chance, WARM_S)
+        alone_s = await _alone(crowd)
+        capacity = await _closed_loop(crowd, chance, CAPACITY_S)
+        with Watch(processes_of(server), interval_s=scale.scaled(5, 1)) as watch:
+            under_way, load_s = await _open_loop(crowd, chance, rate=2 * capacity)
+            recovered_s = await _recover(crowd, alone_s)
+            outcomes = await asyncio.gather(*under_way)
+        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+    figures = _figures(outcomes, capacity, alone_s, load_s) | {
+        "recovered_s": round(recovered_s, 1),
+        "held": watch.figures(),
+    }
+    scale.keep("load", figures)
+    faults = Counter(outcome.fault for outcome in outcomes if outcome.fault)
+    assert not faults, f"seed {SEED}: {faults.most_common(5)}"
+    assert figures["refused_429"] > 0
+    assert figures["refused_503"] > 0
+    assert figures["answered_ms"]["max"] <= figures["answered_within_ms"]
+    assert figures["refused_ms"]["p99"] <= 2000
+    assert recovered_s <= RECOVERS_WITHIN_S
+    assert watch.too_much(ALLOWED_GROWTH) == []
+
+
+async def _closed_loop(crowd: Crowd, chance: random.Random, for_s: float) -> float:
+    """Keep the server full for some time; return how many requests it answers a second."""
+    until_s = time.monotonic() + for_s
+
+    async def client(number: int) -> int:
+        num_answers = 0
+        while time.monotonic() < until_s:
+            outcome = await crowd.answer(chance.choice(KINDS), owner_of(number), NUM_TOKENS)
+            assert (outcome.status, outcome.fault) == (200, "")
+            num_answers += 1
+        return num_answers
+
+    begun_s = time.monotonic()
+    answers = await asyncio.gather(*(client(number) for number in range(NUM_CLIENTS)))
+    return sum(answers) / (time.monotonic() - begun_s)
+
+
+async def _alone(crowd: Crowd) -> float:
+    """Return how long one request takes when there is no other."""
+    return statistics.median([(await crowd.answer("chat", "local", NUM_TOKENS)).took_s for _ in range(5)])
+
+
+async def _open_loop(
+    crowd: Crowd, chance: random.Random, *, rate: float
+) -> tuple[Sequence[asyncio.Task[Outcome]], float]:
+    """Send requests at a rate, whatever becomes of those before; return them as they are under way."""
+    tasks = []
+    begun_s = next_s = time.monotonic()
+    while next_s - begun_s < LOAD_S:
+        await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+        owner = chance.choices(list(SHARES), list(SHARES.values()))[0]
+        tasks.append(asyncio.create_task(crowd.answer(chance.choice(KINDS), owner, NUM_TOKENS)))
+        next_s += chance.expovariate(rate)
+    return tasks, time.monotonic() - begun_s
+
+
+async def _recover(crowd: Crowd, alone_s: float) -> float:
+    """Return how long after the load a new request is answered as fast as before it."""
+    ended_s = time.monotonic()
+    while time.monotonic() - ended_s < 3 * RECOVERS_WITHIN_S:
+        outcome = await crowd.answer("chat", "local", NUM_TOKENS)
+        if outcome.status == 200 and outcome.took_s < 2 * alone_s + 0.5:
+            break
+        await asyncio.sleep(0.1)
+    return time.monotonic() - ended_s
+
+
+async def _is_empty(crowd: Crowd) -> bool:
+    return not await crowd.num_in_engine() and not await crowd.metric("vllm_deploy_requests_in_flight")
+
+
+def _figures(outcomes: Sequence[Outcome], capacity: float, alone_s: float, load_s: float) -> dict[str, Any]:
+    answered = [outcome for outcome in outcomes if outcome.status == 200]
+    refused = [outcome for outcome in outcomes if outcome.status in (429, 503)]
+    begun_s = outcomes[0].sent_at_s
+    halves_s = begun_s + load_s / 2
+    answered_per_s = sum(outcome.sent_at_s + outcome.took_s < begun_s + load_s for outcome in answered) / load_s
+    return {
+        "load_s": round(load_s),
+        "seed": SEED,
+        "places": MAX_REQUESTS,
+        "capacity_per_s": round(capacity, 1),
+        "sent_per_s": round(len(outcomes) / load_s, 1),
+        "sent": len(outcomes),
+        "answered": len(answered),
+        "answered_per_s": round(answered_per_s, 1),
+        "refused_429": sum(outcome.status == 429 for outcome in refused),
+        "refused_503": sum(outcome.status == 503 for outcome in refused),
+        "faults": sum(bool(outcome.fault) for outcome in outcomes),
+        "alone_ms": round(alone_s * 1000),
+        "answered_ms": _spread([outcome.took_s for outcome in answered]),
+        "answered_ms_by_halves": [
+            _spread([outcome.took_s for outcome in answered if (outcome.sent_at_s < halves_s) is first])["p50"]
+            for first in (True, False)
+        ],
+        "answered_within_ms": round(LATENCY_FACTOR * MAX_REQUESTS / answered_per_s * 1000),
+        "refused_ms": _spread([outcome.took_s for outcome in refused]),
+    }
+
+
+def _spread(values_s: Sequence[float]) -> dict[str, int]:
+    shares = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(percentile(values_s, share) * 1000) for name, share in shares.items()}
+
+
+# -- all leave at once -------------------------------------------------------------------------------------------------
+
+
+def test_two_hundred_clients_that_leave_in_the_middle_free_the_engine_at_once(busy_server):
+    asyncio.run(_leave(busy_server))
+
+
+async def _leave(server):
+    async with Crowd(server) as crowd, contextlib.AsyncExitStack() as leaving:
+        kinds = (LEAVING_KINDS[number % len(LEAVING_KINDS)] for number in range(NUM_CLIENTS))
+        streams = [crowd.begun(kind, owner_of(number)) for number, kind in enumerate(kinds)]
+        await asyncio.gather(*(leaving.enter_async_context(stream) for stream in streams))
+        assert await crowd.num_in_engine() == NUM_CLIENTS
+        await leaving.aclose()
+
+        async def is_idle() -> bool:
+            return not await crowd.num_in_engine()
+
+        gone_s = await crowd.until(is_idle, 10 * GONE_WITHIN_S)
+        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+
+        async def is_kept() -> bool:
+            return not await crowd.metric("vllm_deploy_conversations_open")
+
+        kept_s = gone_s + await crowd.until(is_kept, RECOVERS_WITHIN_S)
+    scale.keep("leaving", {"clients": NUM_CLIENTS, "gone_s": round(gone_s, 2), "kept_s": round(kept_s, 2)})
+    assert gone_s <= GONE_WITHIN_S
+
+
+def test_a_background_response_keeps_its_place_until_it_has_ended(busy_server):
+    asyncio.run(_background(busy_server))
+
+
+async def _background(server):
+    async with Crowd(server) as crowd:
+        asked = {"model": "demo", "input": "Count.", "background": True, "max_output_tokens": 1500, "ignore_eos": True}
+        status, _, said = await crowd.ask("/v1/responses", asked)
+        assert status == 200, said
+        assert await crowd.metric("vllm_deploy_requests_in_flight") == 1
+        response_id = said.decode().split('"id":"')[1].split('"')[0]
+        assert (await crowd.ask(f"/v1/responses/{response_id}/cancel", {}))[0] == 200
+        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+
+
+# -- conversations that lie still --------------------------------------------------------------------------------------
+
+
+def test_a_thousand_idle_conversations_cost_nothing(busy_server):
+    asyncio.run(_idle(busy_server))
+
+
+async def _idle(server):
+    processes = processes_of(server)
+    async with Crowd(server) as crowd:
+        await _talk(crowd, range(100))  # pools and caches fill with the first ones
+    before = await _at_rest(processes)
+    async with Crowd(server) as crowd:
+        await _talk(crowd, range(NUM_IDLE))
+    after = await _at_rest(processes)
+    cost = {name: round(after[name] - before[name], 3) for name in before}
+    scale.keep("idle", {"conversations": NUM_IDLE, "before": before, "after": after, "cost": cost})
+    assert cost["rss_mb"] <= 32
+    assert cost["threads"] <= 8
+    assert cost["descriptors"] <= 8
+    assert cost["cpu_share"] <= 0.05
+
+
+async def _talk(crowd: Crowd, numbers: range) -> None:
+    """Begin sessions with a turn each; the short run begins most of them without an answer."""
+    turns = asyncio.Semaphore(32)
+
+    async def begin(number: int) -> None:
+        async with turns:
+            if number % scale.scaled(1, 20) == 0:
+                outcome = await crowd.answer("interactive", owner_of(number), 1)
+                assert (outcome.status, outcome.fault) == (200, "")
+            else:
+                said = [{"type": "message", "role": "user", "content": f"This is conversation {number}."}]
+                assert (await crowd.ask("/v1/conversations", {"items": said}, owner=owner_of(number)))[0] == 200
+
+    await asyncio.gather(*(begin(number) for number in numbers))
+
+
+async def _at_rest(processes) -> dict[str, float]:
+    """Return what the processes hold, all together, and how much of a core they need for nothing."""
+    await asyncio.sleep(0.5)
+    _, held = Watch(processes, interval_s=1).look()
+    begun_s, used_s = time.monotonic(), cpu_seconds(processes)
+    await asyncio.sleep(IDLE_S)
+    share = (cpu_seconds(processes) - used_s) / (time.monotonic() - begun_s)
+    units = ("rss_mb", "descriptors", "threads")
+    sums = {unit: sum(value for name, value in held.items() if name.endswith(unit)) for unit in units}
+    return {"cpu_share": round(share, 3), **{unit: round(value, 1) for unit, value in sums.items()}}

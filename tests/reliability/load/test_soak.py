@@ -1,0 +1,97 @@
+"""A server and a program with the library, used in every way for long: nothing that they hold may grow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.program import ROOT
+from tests.reliability import scale
+from tests.reliability.load.crowd import Crowd
+from tests.reliability.load.guest import Guest
+from tests.reliability.load.watch import Watch, processes_of
+from tests.serving import RunningServer
+
+SEED = 10
+SOAK_S = scale.scaled(1200, 20)
+# Who keeps conversations does one thing at a time, so that nobody deletes what another is at work on.
+GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
+# From the first third of the run to its end, of each process, by the line through the samples: a leak of a kilobyte a
+# request would be more in a full run. The short run still fills caches and pools.
+ALLOWED_GROWTH = {"rss_mb": scale.scaled(12, 64), "descriptors": 8, "threads": 8, "mb": 8}
+# SQLite puts the log back into the file when it holds a thousand pages; readers may put that off.
+MAX_WAL_MB = 16.0
+LOAD_WITHIN_S = 300.0
+
+
+@pytest.fixture
+def library(busy_server: RunningServer) -> Iterator[subprocess.Popen[str]]:
+    """A process that uses the library, and the same store as the server, as a terminal on that machine does."""
+    command = [sys.executable, "-m", "tests.reliability.load.library", str(busy_server.store)]
+    output = busy_server.store.with_name("library.log").open("w")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": output, "text": True}
+    with output, subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_nothing_grows_in_a_long_life(busy_server, library):
+    assert library.stdout.readline() == "ready\n", busy_server.store.with_name("library.log").read_text()[-3000:]
+    server, store = processes_of(busy_server), busy_server.store
+    files = {"wal": store.with_name(f"{store.name}-wal"), "store": store}
+    interval_s = scale.scaled(5, 1)
+    with Watch({**server, "library": psutil.Process(library.pid)}, files, interval_s=interval_s) as watch:
+        done, faults = asyncio.run(_soak(busy_server))
+    library_done = json.loads(library.communicate(timeout=120)[0])
+    assert library.returncode == 0, store.with_name("library.log").read_text()[-3000:]
+    figures = {
+        "soak_s": SOAK_S,
+        "seed": SEED,
+        "done": dict(done),
+        "library_done": library_done,
+        "held": watch.figures(),
+    }
+    scale.keep("soak", {**figures, "faults": len(faults), "allowed_growth": ALLOWED_GROWTH})
+    assert not faults, f"seed {SEED}: {faults[:3]}"
+    assert min(done.values()) > 0
+    assert watch.too_much(ALLOWED_GROWTH) == []
+    assert figures["held"]["wal mb"]["max"] <= MAX_WAL_MB
+
+
+async def _soak(server: RunningServer) -> tuple[Counter[str], list[str]]:
+    """Let all guests work; return what they did, and what went wrong."""
+    until_s = time.monotonic() + SOAK_S
+    faults: list[str] = []
+    async with Crowd(server) as crowd:
+        guests = [
+            Guest(crowd, owner, seed=f"{SEED}/{number}", keeps=keeps) for number, (owner, keeps) in enumerate(GUESTS)
+        ]
+
+        async def work(guest: Guest) -> None:
+            while time.monotonic() < until_s:
+                try:
+                    await guest.once()
+                except (AssertionError, OSError, TimeoutError, KeyError) as error:
+                    faults.append(repr(error)[:1000])
+
+        await asyncio.gather(*(work(guest) for guest in guests))
+
+        async def is_idle() -> bool:
+            return not await crowd.num_in_engine() and not await crowd.metric("vllm_deploy_requests_in_flight")
+
+        with contextlib.suppress(AssertionError):
+            await crowd.until(is_idle, 10.0)
+        if not await is_idle():
+            faults.append("requests are left over")
+    return sum((guest.done for guest in guests), Counter()), faults

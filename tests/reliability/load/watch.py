@@ -1,0 +1,117 @@
+"""What the processes of a program hold while it works: memory, descriptors, threads, files; and whether it grows."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.serving import RunningServer
+
+__all__ = ["Watch", "cpu_seconds", "processes_of"]
+
+MEBIBYTE = 1 << 20
+SETTLED = 1 / 3  # of the time; caches and pools fill in the beginning
+
+
+def processes_of(server: RunningServer) -> dict[str, psutil.Process]:
+    """Return the processes of a server by what they are: ``serve``, ``api``, ``engine``, ``worker``."""
+    above = psutil.Process(server.process.pid)
+    found = {"serve": above}
+    for process in above.children(recursive=True):
+        name = process.name().removeprefix("VLLM::")
+        if "resource_tracker" in " ".join(process.cmdline()):
+            continue
+        found[{"EngineCore": "engine", "Worker": "worker"}.get(name, "api")] = process
+    return found
+
+
+def cpu_seconds(processes: Mapping[str, psutil.Process]) -> float:
+    """Return the time that processes have worked, all cores together."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes.values())
+
+
+class Watch:
+    """Looks at processes and files again and again, in a thread, while a ``with`` block runs.
+
+    Args:
+        processes: by the names that they have in the figures.
+        files: whose sizes are looked at; one that is not there has none.
+        interval_s: between two looks.
+    """
+
+    def __init__(
+        self, processes: Mapping[str, psutil.Process], files: Mapping[str, Path] | None = None, *, interval_s: float
+    ) -> None:
+        self.samples: list[tuple[float, dict[str, float]]] = []
+        self._processes = dict(processes)
+        self._files = dict(files or {})
+        self._interval_s = interval_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.samples.append(self.look())
+
+    def look(self) -> tuple[float, dict[str, float]]:
+        """Return the time and what is held now: ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``."""
+        values: dict[str, float] = {}
+        for name, process in self._processes.items():
+            with process.oneshot():
+                values[f"{name} rss_mb"] = process.memory_info().rss / MEBIBYTE
+                values[f"{name} descriptors"] = process.num_fds()
+                values[f"{name} threads"] = process.num_threads()
+        for name, file in self._files.items():
+            values[f"{name} mb"] = file.stat().st_size / MEBIBYTE if file.exists() else 0.0
+        return time.monotonic(), values
+
+    def growth(self, name: str) -> float:
+        """Return by how much the line through a value rises from the first third of the time to the end."""
+        points = self._settled(name)
+        times_s, values = [at_s for at_s, _ in points], [value for _, value in points]
+        if len(points) < 3:
+            return 0.0
+        return statistics.linear_regression(times_s, values).slope * (times_s[-1] - times_s[0])
+
+    def too_much(self, allowed: Mapping[str, float]) -> list[str]:
+        """Return what has grown by more than is allowed, by the last word of its name; empty: all is flat."""
+        names = [name for name in self.samples[0][1] if name.rsplit(" ", 1)[1] in allowed]
+        return [
+            f"{name}: {self.growth(name):+.1f}" for name in names if self.growth(name) > allowed[name.rsplit(" ", 1)[1]]
+        ]
+
+    def figures(self) -> dict[str, Any]:
+        """Return of each value: at the first third, at the end, its largest, and its growth an hour since the third."""
+        return {name: self._figures(name) for name in self.samples[0][1]}
+
+    def _figures(self, name: str) -> dict[str, float]:
+        points = self._settled(name)
+        hours = (points[-1][0] - points[0][0]) / 3600
+        return {
+            "settled": round(points[0][1], 1),
+            "end": round(points[-1][1], 1),
+            "max": round(max(values[name] for _, values in self.samples), 1),
+            "growth": round(self.growth(name), 2),
+            "growth_per_hour": round(self.growth(name) / hours, 1) if hours else 0.0,
+        }
+
+    def _settled(self, name: str) -> list[tuple[float, float]]:
+        begun_s, ended_s = self.samples[0][0], self.samples[-1][0]
+        since_s = begun_s + SETTLED * (ended_s - begun_s)
+        return [(at_s, values[name]) for at_s, values in self.samples if at_s >= since_s]
+
+    def _look_on(self) -> None:
+        while not self._over.is_set():
+            self.samples.append(self.look())
+            self._over.wait(self._interval_s)
