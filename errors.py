@@ -70,6 +70,9 @@ __all__ = [
 ]
 
 
+MAX_MESSAGE = 1500  # characters; what was met may be a whole file
+
+
 class ChatError(Exception):
     """Base of every error that this project raises on purpose.
 
@@ -81,7 +84,7 @@ class ChatError(Exception):
     hint: str = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…")
         if hint is not None:
             self.hint = hint
 

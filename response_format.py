@@ -91,7 +91,8 @@ def _read_mapping(form: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[st
     if form.get("type") == "json_object" and len(form) == 1:
         return {"json_object": True}, _as_json
     if form.get("type") == "json_schema":
-        schema = form.get("json_schema", {}).get("schema")
+        named = form.get("json_schema")
+        schema = named.get("schema") if isinstance(named, Mapping) else None
         if not isinstance(schema, Mapping):
             raise SamplingError('response_format of type json_schema has no "json_schema": {"schema": ...}')
         return {"json": dict(schema)}, _as_json
@@ -114,5 +115,5 @@ def _as_text(text: str) -> str:
 def _as_json(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -21,6 +21,7 @@ Outputs = Literal["each", "ends", "whole"]
 
 # The wrapper decides these.
 OURS = frozenset({"output_kind", "stream_interval", "detokenize", "skip_clone", "output_text_buffer_length"})
+TOKEN_IDS = range(2**31)
 SEEDS = range(-(2**63), 2**64)  # what PyTorch's random generators take
 FIRST_AND_LAST = 1 << 30  # as the interval between two outputs: only the first token's comes before the last
 GENERATION_CONFIG_NAMES = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens")
@@ -58,19 +59,42 @@ def make_sampling_params(
         raise SamplingError(f"stop is {stop!r:.80}", hint="Pass a string, or a list of strings.")
     stops = [stop] if isinstance(stop, str) else list(stop)
     # As in vLLM, ignore_eos leaves out what ends a turn of the model, not what the caller adds.
-    ids = [*(() if values.get("ignore_eos") else stop_token_ids), *(values.get("stop_token_ids") or ())]
-    for word in extra_stop_words_ids or ():
-        if isinstance(word, int):
-            ids.append(word)
-        elif len(word) == 1:
-            ids.append(word[0])
+    ids = [
+        *(() if values.get("ignore_eos") else stop_token_ids),
+        *_ids("stop_token_ids", values.get("stop_token_ids") or ()),
+    ]
+    for word in _stop_words(extra_stop_words_ids):
+        if len(word) == 1:
+            ids += word
         else:  # the engine stops at single ids and at strings
-            stops.append(tokenizer.decode(list(word)))
+            stops.append(tokenizer.decode(word))
     kind = RequestOutputKind.FINAL_ONLY if outputs == "whole" else RequestOutputKind.DELTA
     values.update(stop=stops or None, stop_token_ids=ids, output_kind=kind)
     if outputs == "ends":
         values["stream_interval"] = FIRST_AND_LAST
     return _validate(values)
+
+
+def _stop_words(words: StopWords | None) -> list[list[int]]:
+    """Return sequences of token ids; a single id is one of length 1."""
+    name = "extra_stop_words_ids"
+    if words is not None and (isinstance(words, str | Mapping) or not isinstance(words, Iterable)):
+        raise _no_ids(name, words)
+    return [[*_ids(name, (word,))] if isinstance(word, int) else _ids(name, word) for word in words or ()]
+
+
+def _ids(name: str, ids: Any) -> list[int]:
+    """Return token ids as a list."""
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise _no_ids(name, ids)
+    found = list(ids)
+    if not all(type(token_id) is int and token_id in TOKEN_IDS for token_id in found):
+        raise _no_ids(name, found)
+    return found
+
+
+def _no_ids(name: str, value: Any) -> SamplingError:
+    return SamplingError(f"{name} is {value!r:.80}", hint="Token ids are whole numbers from 0 on.")
 
 
 def _validate(values: dict[str, Any]) -> SamplingParams:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from chat.engine_host import ROOT, HostSettings, runtime_dir
-from errors import ChatError, EngineError, from_dict
+from errors import ChatError, EngineError, InvalidMessageError, from_dict
 from vllm_wrapper import Delta, Reply
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "HostDescription",
     "ModelInfo",
     "Readiness",
+    "encode_request",
     "list_hosts",
     "stop_hosts",
 ]
@@ -294,9 +295,10 @@ class _HostLink:
     def send(self, request: Mapping[str, Any]) -> None:
         if self._connection is None:
             raise self.readiness.error or EngineError("there is no connection to the engine")
+        data = encode_request(request)
         try:
             with self._send_lock:
-                self._connection.send_bytes(json.dumps(request, ensure_ascii=False).encode())
+                self._connection.send_bytes(data)
         except (OSError, ValueError) as error:
             raise self.readiness.error or EngineError("the engine has ended") from error
 
@@ -383,6 +385,23 @@ class _HostStream:
             pass
         assert self._reply is not None
         return self._reply
+
+
+def encode_request(request: Mapping[str, Any]) -> bytes:
+    """Return a request as it travels to the host.
+
+    Raises:
+        InvalidMessageError: it holds what no JSON text can tell.
+    """
+    try:
+        return json.dumps(request, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise InvalidMessageError(f"a text holds half a character, {half!r}, which no model can read") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidMessageError(f"the messages or options cannot be told as JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidMessageError("the messages or options are nested too deep") from error
 
 
 def _raise_error(event: dict[str, Any]) -> dict[str, Any]:

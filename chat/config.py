@@ -132,6 +132,8 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not TOML: {error}", hint='A line looks so: model = "Qwen/Qwen3-0.6B"') from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise ConfigError(f"{file} cannot be understood: {error}") from error
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def _parse(name: str, text: str) -> Any:
         return text.lower() in TRUE
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -169,7 +171,7 @@ def _check(name: str, value: Any, origin: str) -> Any:
             raise ConfigError(f"{name} is {value!r} ({origin}); it is one of {choices}")
         return value
     if kind is float:
-        if type(value) not in (int, float) or math.isnan(value):
+        if not _is_number(value):
             raise ConfigError(f"{name} is {value!r} ({origin}); it is a {_kind_name(kind)}")
         return float(value)
     if get_origin(kind) is Mapping:
@@ -191,6 +193,10 @@ def _check_tools(sources: Mapping[str, Any], origin: str) -> None:
             check_source(name, table)
         except ConfigError as error:
             raise ConfigError(f"{error} ({origin})", hint=error.hint) from error
+
+
+def _is_number(value: Any) -> bool:
+    return abs(value) < 1 << 63 if type(value) is int else type(value) is float and not math.isnan(value)
 
 
 def _kind_name(kind: Any) -> str:

@@ -26,8 +26,9 @@ from errors import InvalidMessageError
 if TYPE_CHECKING:
     from reply import Reply
 
-__all__ = ["Conversation", "Message", "from_dicts", "make_id", "make_title"]
+__all__ = ["MAX_TIME_S", "Conversation", "Message", "find_stray", "from_dicts", "make_id", "make_title"]
 
+MAX_TIME_S = 253_370_764_800  # the year 9999; calendars end with it
 TITLE_COLUMNS = 48  # columns of a terminal, in which a Chinese character takes two
 JOINER = "\u200d"  # puts several emoji together to one
 # What must not be torn apart: a character, what is put on it, and what is joined to it.
@@ -303,6 +304,28 @@ class Conversation:
             path.append(self.messages[message_id])
             message_id = path[-1].parent_id
         return path[::-1]
+
+
+def find_stray(parents: Mapping[str, str | None]) -> str | None:
+    """Return a message from which no way leads to a first one; None if all of them are a tree.
+
+    Args:
+        parents: what each message follows.
+
+    >>> find_stray({"a": None, "b": "a"}), find_stray({"a": "b", "b": "a"}), find_stray({"a": "x"})
+    (None, 'a', 'a')
+    """
+    known: set[str] = set()
+    for message_id in parents:
+        way: dict[str, None] = {}
+        step: str | None = message_id
+        while step is not None and step not in known:
+            if step in way or step not in parents:
+                return message_id
+            way[step] = None
+            step = parents[step]
+        known |= way.keys()
+    return None
 
 
 def make_title(text: str, max_columns: int = TITLE_COLUMNS) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chat.conversation import Conversation, Message
+from chat.conversation import Conversation, Message, find_stray
 from chat.store_changes import Changes, add_message, copy_with_new_ids, find_changes, is_open, kept_by, take_changes
 from chat.store_database import Database
 from chat.store_interface import SearchHit, Summary
 from chat.store_leases import TurnLeases
-from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row
+from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row, to_time
 from chat.store_schema import conversations, message_search, messages, turns_under_way
 from chat.store_search import add_to_index, make_excerpt, matching, remove_from_index
 from chat.store_served import ServedThings
@@ -333,7 +333,7 @@ class ConversationStore:
         )
         with self._database.read() as connection:
             return [
-                SearchHit(row.conversation_id, row.title, row.id, row.role, make_excerpt(row.content, text))
+                SearchHit(row.conversation_id, row.title, row.id, row.role, make_excerpt(str(row.content), text))
                 for row in connection.execute(query)
             ]
 
@@ -378,7 +378,14 @@ class ConversationStore:
         )
         cut_off = self._cut_off(connection)
         return [
-            Summary(row.id, row.title, row.num_messages, row.num_turns, row.updated_at_utc, row.id in cut_off)
+            Summary(
+                str(row.id),
+                str(row.title),
+                row.num_messages,
+                row.num_turns,
+                to_time(row.updated_at_utc),
+                row.id in cut_off,
+            )
             for row in connection.execute(query)
         ]
 
@@ -396,18 +403,23 @@ class ConversationStore:
         if changes.pinned or changes.unpinned:
             pins = connection.execute(sa.select(conversations.c.pinned_ids).where(there).with_for_update()).scalar()
             row["pinned_ids"] = sorted((set(pins or ()) | changes.pinned) - changes.unpinned)
-        kept_ids: set[str] = set()
+        kept: dict[str, str | None] = {}
         if self._update(connection, there, row):
-            kept_ids = self._kept_ids(connection, changes)
+            kept = self._kept_parents(connection, changes)
         elif changes.is_new and not self._is_taken(connection, changes.conversation_id):
             values = {"pinned_ids": [], **row, "id": changes.conversation_id, "owner": owner}
             connection.execute(conversations.insert().values(**values))
         else:
             raise ConversationNotFoundError(f"there is no conversation {changes.conversation_id} any more")
-        if unknown := changes.named_ids - kept_ids - {message.id for message in changes.messages}:
+        if unknown := changes.named_ids - kept.keys() - {message.id for message in changes.messages}:
             raise StoreError(f"conversation {changes.conversation_id} has no message {min(unknown)}")
         for message in changes.messages:
-            self._write_message(connection, message, changes.conversation_id, is_new=message.id not in kept_ids)
+            self._write_message(connection, message, changes.conversation_id, is_new=message.id not in kept)
+        if changes.may_close_circle(kept):
+            mine = sa.select(messages.c.id, messages.c.parent_id)
+            mine = mine.where(messages.c.conversation_id == changes.conversation_id)
+            if stray := find_stray({row.id: row.parent_id for row in connection.execute(mine)}):
+                raise StoreError(f"message {stray} would follow itself")
 
     @staticmethod
     def _update(connection: sa.Connection, there: sa.ColumnElement[bool], row: dict[str, Any]) -> bool:
@@ -425,14 +437,15 @@ class ConversationStore:
         )
 
     @staticmethod
-    def _kept_ids(connection: sa.Connection, changes: Changes) -> set[str]:
-        """Return which of the messages that the changes hold or name are in the conversation already."""
+    def _kept_parents(connection: sa.Connection, changes: Changes) -> dict[str, str | None]:
+        """Return the messages that the changes hold or name, and that are there already: what each follows."""
         named = sorted(changes.named_ids | {message.id for message in changes.messages})
         mine = messages.c.conversation_id == changes.conversation_id
-        found: set[str] = set()
+        found: dict[str, str | None] = {}
         for start in range(0, len(named), MAX_VARIABLES):
             part = messages.c.id.in_(named[start : start + MAX_VARIABLES])
-            found |= set(connection.execute(sa.select(messages.c.id).where(mine, part)).scalars())
+            rows = connection.execute(sa.select(messages.c.id, messages.c.parent_id).where(mine, part))
+            found |= {row.id: row.parent_id for row in rows}
         return found
 
     def _write_message(
@@ -493,4 +506,4 @@ class ConversationStore:
 
 
 def _writer_is_gone(row: Any) -> bool:
-    return is_gone(row.writer, silent_s=time.time() - row.seen_at_utc)
+    return is_gone(str(row.writer), silent_s=time.time() - to_time(row.seen_at_utc))

@@ -63,6 +63,19 @@ class Changes:
         named |= {*self.fields.get("redo_ids", ()), *self.pinned, *(m.parent_id for m in self.messages)}
         return {message_id for message_id in named if message_id is not None}
 
+    def may_close_circle(self, kept: Mapping[str, str | None]) -> bool:
+        """Tell whether the messages, written beside those that are kept, might follow one another in a circle.
+
+        Args:
+            kept: of the messages here that are kept already, what each follows.
+        """
+        known = {None, *kept}
+        for message in self.messages:
+            if message.parent_id not in known or kept.get(message.id, message.parent_id) != message.parent_id:
+                return True
+            known.add(message.id)
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
-from chat.store_rows import to_json
+from chat.store_rows import damaged, from_json, to_json
 from chat.store_schema import MIGRATIONS, metadata, store_version
 from errors import StoreBusyError, StoreError
 
@@ -35,7 +35,7 @@ class Database:
     def __init__(self, where: str | Path | None) -> None:
         self.file: Path | None = None
         self._lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-        options: dict[str, Any] = {"json_serializer": to_json}
+        options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": from_json}
         if where is None:
             # One connection serves all threads, one at a time.
             self.name, url, self._lock = "memory", sa.URL.create("sqlite"), threading.RLock()
@@ -48,7 +48,7 @@ class Database:
             options["pool_pre_ping"] = True
         else:
             self.file = Path(where).expanduser()
-            _make_private(self.file)
+            _make(self.file)
             self.name, url = str(self.file), sa.URL.create("sqlite", database=str(self.file))
         self._engine = self._make_engine(url, options)
         try:
@@ -104,11 +104,14 @@ class Database:
     def _migrate(self) -> None:
         with self.read() as connection:
             version = _read_version(connection)
+            if version == 0:
+                self._refuse_what_is_not_ours(connection)
         if version > len(MIGRATIONS):
             raise StoreError(
                 f"{self.name} was written by a newer version of this program (schema {version} of {len(MIGRATIONS)})",
                 hint="Update this program, or name another store.",
             )
+        self._take_for_ours()
         if 0 < version < len(MIGRATIONS):
             self._keep_copy(version)
         for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
@@ -124,6 +127,14 @@ class Database:
                     connection.execute(store_version.delete())
                     connection.execute(store_version.insert().values(version=number))
 
+    def _take_for_ours(self) -> None:
+        """Change what is changed for good in a file of ours; one that is refused stays as it was."""
+        if self.file is None:
+            return
+        _close_to_others(self.file)
+        with self.outside_transaction() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+
     def _keep_copy(self, version: int) -> None:
         """Copy the file before it is changed; Postgres has backups of its own."""
         if self.file is None:
@@ -133,7 +144,7 @@ class Database:
             return
         growing = copy.with_name(f"{copy.name}.{os.getpid()}")
         try:
-            _make_private(growing)
+            _make(growing)
             with (
                 contextlib.closing(sqlite3.connect(self.file)) as source,
                 contextlib.closing(sqlite3.connect(growing)) as target,
@@ -165,6 +176,8 @@ class Database:
             if "locked" in said or isinstance(error, sa.exc.TimeoutError):
                 raise StoreBusyError(f"{self.name}: {said}") from error
             raise StoreError(f"{self.name}: {said}", hint=_hint(said)) from error
+        except UnicodeDecodeError as error:  # SQLite's own words for what is wrong quote what cannot be read
+            raise damaged(f"{self.name} holds what is no text") from error
 
 
 _HINTS = (
@@ -197,27 +210,30 @@ def _parse_url(text: str) -> sa.URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _make_private(file: Path) -> None:
+def _make(file: Path) -> None:
     """Make the folder (0700) and the file (0600), so that nobody else reads along."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            if os.fstat(descriptor).st_mode & 0o077 and os.fstat(descriptor).st_uid == os.getuid():
-                os.fchmod(descriptor, 0o600)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise StoreError(
-            f"{file} cannot be written: {error.strerror}", hint="Make the folder writable, or name another store."
+            f"{file} cannot be written: {getattr(error, 'strerror', None) or error}",
+            hint="Make the folder writable, or name another store.",
         ) from error
+
+
+def _close_to_others(file: Path) -> None:
+    """Let nobody else read a file that was there already, if it is this user's."""
+    with contextlib.suppress(OSError):
+        status = file.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.getuid():
+            file.chmod(0o600)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
     ):
@@ -236,4 +252,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 def _read_version(connection: sa.Connection) -> int:
     if not sa.inspect(connection).has_table(store_version.name):
         return 0
-    return int(connection.execute(sa.select(sa.func.max(store_version.c.version))).scalar() or 0)
+    version = connection.execute(sa.select(sa.func.max(store_version.c.version))).scalar()
+    if version is not None and (type(version) is not int or version < 0):
+        raise damaged(f"its version is {version!r:.40}")
+    return version or 0

@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from chat.store_database import Database
+from chat.store_rows import to_time
 from chat.store_schema import conversations, turn_leases
 from chat.store_writer import LEASE_S, Writer, is_gone
 from errors import ConversationBusyError, ConversationNotFoundError, TooManyTurnsError
@@ -66,7 +68,7 @@ class TurnLeases:
             if connection.execute(there.with_for_update()).first() is None:  # locked: two at once take turns here
                 raise ConversationNotFoundError(f"there is no conversation {conversation_id}")
             row = connection.execute(sa.select(turn_leases).where(turn_leases.c.name == name)).first()
-            if row is not None and _is_held(row.writer, now - row.seen_at_utc):
+            if row is not None and _is_held(row, now):
                 raise ConversationBusyError(conversation_id)
             if max_turns and self._num_held(connection, owner, now) >= max_turns:
                 raise TooManyTurnsError(f"{max_turns} answers are being given to you already")
@@ -121,7 +123,7 @@ class TurnLeases:
         """Tell whether somebody holds the lease of this name."""
         with self._database.read() as connection:
             row = connection.execute(sa.select(turn_leases).where(turn_leases.c.name == name)).first()
-        return row is not None and _is_held(row.writer, time.time() - row.seen_at_utc)
+        return row is not None and _is_held(row, time.time())
 
     def are_held(self, turn_ids: Collection[str]) -> set[str]:
         """Return which of these turns somebody is at work on."""
@@ -129,7 +131,7 @@ class TurnLeases:
         now = time.time()
         with self._database.read() as connection:
             rows = connection.execute(query).all()
-        return {row.turn_id for row in rows if _is_held(row.writer, now - row.seen_at_utc)}
+        return {row.turn_id for row in rows if _is_held(row, now)}
 
     def _is(self, lease: Lease) -> sa.ColumnElement[bool]:
         return sa.and_(turn_leases.c.name == lease.name, turn_leases.c.turn_id == lease.turn_id)
@@ -137,8 +139,9 @@ class TurnLeases:
     @staticmethod
     def _num_held(connection: sa.Connection, owner: str, now: float) -> int:
         rows = connection.execute(sa.select(turn_leases).where(turn_leases.c.owner == owner))
-        return sum(_is_held(row.writer, now - row.seen_at_utc) for row in rows)
+        return sum(_is_held(row, now) for row in rows)
 
 
-def _is_held(writer: str, silent_s: float) -> bool:
-    return silent_s <= LEASE_S and not is_gone(writer, silent_s=silent_s)
+def _is_held(row: Any, now: float) -> bool:
+    silent_s = now - to_time(row.seen_at_utc)
+    return silent_s <= LEASE_S and not is_gone(str(row.writer), silent_s=silent_s)

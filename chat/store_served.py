@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from chat.store_database import Database
+from chat.store_rows import damaged
 from chat.store_schema import conversations, responses, sessions
 from errors import ConversationNotFoundError, ResponseNotFoundError
 
@@ -123,6 +124,8 @@ class ServedThings:
             row = connection.execute(query).first()
         if row is None:
             raise ResponseNotFoundError(response_id)
+        if not isinstance(row.body, dict):
+            raise damaged(f"response {response_id} is of a wrong kind")
         return KeptResponse(row.id, row.conversation_id, row.message_id, row.body)
 
     def delete_response(self, response_id: str, *, owner: str) -> tuple[str, int]:

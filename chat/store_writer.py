@@ -42,7 +42,10 @@ def is_gone(writer: str, *, silent_s: float) -> bool:
         writer: a :class:`Writer`'s name.
         silent_s: seconds since it last wrote.
     """
-    host, boot, pid, started_at, _ = writer.split(" ")
+    parts = writer.split(" ")
+    if len(parts) != 5 or not parts[2].isdecimal():
+        return True  # a damaged store: no writer has such a name
+    host, boot, pid, started_at, _ = parts
     if f"{host} {boot}" != _machine():
         return silent_s > LEASE_S
     if int(pid) == os.getpid() and started_at == _started_at(os.getpid()):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import re
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from chat.conversation import Conversation, Message, from_dicts, make_title
+from chat.kinds import is_object, is_objects, is_text, is_text_or_none, is_texts, is_time
 from errors import InvalidMessageError, StoreError
 
 __all__ = ["from_dict", "message_to_dict", "read", "to_dict", "to_json", "to_jsonl", "to_markdown", "write"]
@@ -255,8 +255,8 @@ def from_dict(data: Any) -> Conversation:
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise _BrokenError("it is no conversation")
         conversation = _own(data)
-        conversation.id = _take(data["conversation"], "id", _is_text)
-        conversation.title = _take(data["conversation"], "title", _is_text, "")
+        conversation.id = _take(data["conversation"], "id", is_text)
+        conversation.title = _take(data["conversation"], "title", is_text, "")
     except _BrokenError as error:
         raise StoreError(str(error)) from error
     return conversation
@@ -281,17 +281,17 @@ def _own(data: Mapping[str, Any]) -> Conversation:
             raise _BrokenError(f"messages[{index}] follows a message that is not there")
         messages[message.id] = message
     conversation = Conversation(
-        title=make_title(_take(fields, "title", _is_text, ""), max_columns=MAX_TITLE_COLUMNS),
-        system=_take(fields, "system", _is_text, ""),
-        settings=dict(_take(fields, "settings", _is_object, {})),
+        title=make_title(_take(fields, "title", is_text, ""), max_columns=MAX_TITLE_COLUMNS),
+        system=_take(fields, "system", is_text, ""),
+        settings=dict(_take(fields, "settings", is_object, {})),
         messages=messages,
-        tip_id=_take(fields, "tip_id", _is_text_or_none, None),
+        tip_id=_take(fields, "tip_id", is_text_or_none, None),
         redo_ids=list(_take(fields, "redo_ids", _is_list, [])),
-        pinned_ids=set(_take(fields, "pinned_ids", _is_texts, [])),
-        window_start_id=_take(fields, "window_start_id", _is_text_or_none, None),
+        pinned_ids=set(_take(fields, "pinned_ids", is_texts, [])),
+        window_start_id=_take(fields, "window_start_id", is_text_or_none, None),
     )
-    conversation.created_at_utc = _take(fields, "created_at_utc", _is_time, conversation.created_at_utc)
-    conversation.updated_at_utc = _take(fields, "updated_at_utc", _is_time, conversation.updated_at_utc)
+    conversation.created_at_utc = _take(fields, "created_at_utc", is_time, conversation.created_at_utc)
+    conversation.updated_at_utc = _take(fields, "updated_at_utc", is_time, conversation.updated_at_utc)
     named = [conversation.tip_id, *conversation.redo_ids, *conversation.pinned_ids, conversation.window_start_id]
     if any(name is not None and (not isinstance(name, str) or name not in messages) for name in named):
         raise _BrokenError("it names a message that is not there")
@@ -303,19 +303,19 @@ def _own_message(data: Any, index: int) -> Message:
         raise _BrokenError(f"messages[{index}] is no object")
     try:
         message = Message(
-            role=_take(data, "role", _is_text),
-            content=_take(data, "content", _is_text),
-            id=_take(data, "id", _is_text),
-            parent_id=_take(data, "parent_id", _is_text_or_none),
-            reasoning=_take(data, "reasoning", _is_text, ""),
-            tool_calls=tuple(_take(data, "tool_calls", _is_objects, [])),
-            tool_call_id=_take(data, "tool_call_id", _is_text_or_none, None),
+            role=_take(data, "role", is_text),
+            content=_take(data, "content", is_text),
+            id=_take(data, "id", is_text),
+            parent_id=_take(data, "parent_id", is_text_or_none),
+            reasoning=_take(data, "reasoning", is_text, ""),
+            tool_calls=tuple(_take(data, "tool_calls", is_objects, [])),
+            tool_call_id=_take(data, "tool_call_id", is_text_or_none, None),
             token_ids=tuple(_take(data, "token_ids", _is_token_ids, [])),
-            finish_reason=_take(data, "finish_reason", _is_text_or_none, None),
-            usage=dict(_take(data, "usage", _is_object, {})),
+            finish_reason=_take(data, "finish_reason", is_text_or_none, None),
+            usage=dict(_take(data, "usage", is_object, {})),
             status=_take(data, "status", lambda value: value in ("complete", "partial"), "complete"),
         )
-        return dataclasses.replace(message, created_at_utc=_take(data, "created_at_utc", _is_time))
+        return dataclasses.replace(message, created_at_utc=_take(data, "created_at_utc", is_time))
     except _BrokenError as error:
         raise _BrokenError(f"messages[{index}]: {error}") from None
 
@@ -341,32 +341,8 @@ def _take(data: Mapping[str, Any], name: str, is_right: Callable[[Any], bool], d
     return value
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_text_or_none(value: Any) -> bool:
-    return isinstance(value, str | None)
-
-
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _is_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
-
-
-def _is_time(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and 0 <= value < 1e12
 
 
 def _is_token_ids(value: Any) -> bool:
@@ -374,11 +350,11 @@ def _is_token_ids(value: Any) -> bool:
 
 
 FOREIGN_FIELDS: dict[str, Callable[[Any], bool]] = {
-    "role": _is_text,
-    "content": _is_text,
-    "reasoning_content": _is_text,
-    "tool_calls": _is_objects,
-    "tool_call_id": _is_text,
+    "role": is_text,
+    "content": is_text,
+    "reasoning_content": is_text,
+    "tool_calls": is_objects,
+    "tool_call_id": is_text,
     "token_ids": _is_token_ids,
 }
 

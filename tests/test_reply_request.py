@@ -146,3 +146,13 @@ def test_the_end_of_the_turn_can_be_ignored_but_not_what_the_caller_adds(llm):
     assert (endless.usage.num_output_tokens, endless.finish_reason) == (60, "length")
     added = llm.reply(HELLO, ignore_eos=True, max_tokens=60, stop_token_ids=[endless.token_ids[3]], **GREEDY)
     assert (added.usage.num_output_tokens, added.finish_reason) == (4, "stop")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tools", 5), ("template_kwargs", ["a"]), ("max_prompt_tokens", "9"), ("lora", ["a"]), ("outputs", "each")],
+)
+def test_options_of_a_wrong_kind_are_refused_by_name(llm, name, value):
+    """They may come from a line of a batch."""
+    with pytest.raises(SamplingError, match=name):
+        llm.reply(HELLO, **{name: value})

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from chat import transfer
-from chat.conversation import Message
+from chat.conversation import MAX_TIME_S, Message
 from chat.server.access import owner_of, store_of, turns_of
 from chat.server.problems import OpenAIRoute, RequestError
 from chat.store_changes import Changes
@@ -26,7 +26,7 @@ MAX_LISTED = 100_000  # conversations in one reply: 20 MB
 
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 Count32 = Annotated[int, Field(ge=0, lt=1 << 32)]
-Seconds = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, lt=MAX_TIME_S, allow_inf_nan=False)]
 # chat.store_writer: machine, its present run, process, when that started, a number of its own.
 WriterName = Annotated[str, Field(pattern=r"^[^ ]{1,200} [^ ]{1,80} [0-9]{1,7} [0-9-]{1,20} [0-9a-f]{8}$")]
 

@@ -133,12 +133,16 @@ def read_description(file: Path) -> StackDescription:
     try:
         node = yaml.compose(text)
         values = yaml.safe_load(text)
+        _refuse_duplicates(node, file)
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}, line {line}: {error.problem}", hint="A line looks so: port: 8000") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is no YAML: {str(error).splitlines()[0]}") from error
-    _refuse_duplicates(node, file)
+    except (ValueError, RecursionError) as error:  # a thirteenth month, thousands of brackets
+        raise ConfigError(f"{file} cannot be understood: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"{file} names no service", hint="The shortest stack has two lines: llm: and, indented, model: demo"

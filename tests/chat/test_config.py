@@ -196,3 +196,18 @@ def test_the_file_is_in_the_users_folder_otherwise(monkeypatch, tmp_path):
     monkeypatch.delenv("VLLM_DEPLOY_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert default_file() == tmp_path / "vllm-deploy" / "config.toml"
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 3000, "keep_alive_s = " + "9" * 5000])
+def test_a_file_that_is_beyond_all_bounds_is_refused_in_a_sentence(file, text):
+    file.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(file=file, environment={})
+    assert len(describe(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("name", ["sampling", "keep_alive_s"])
+def test_a_variable_that_is_beyond_all_bounds_is_refused(file, name):
+    for text in ("[" * 3000, "9" * 400):
+        with pytest.raises(ConfigError):
+            load(file, **{name: text})

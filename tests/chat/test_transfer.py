@@ -398,3 +398,14 @@ def test_errors_are_for_people(tmp_path):
         transfer.read(save(tmp_path, "hello"))
     assert describe(caught.value).startswith("error: ")
     assert '{"messages": [...]}' in describe(caught.value)
+
+
+@pytest.mark.parametrize("moment", [9e11, 10**400])
+def test_a_time_that_no_calendar_knows_is_refused(tmp_path, moment):
+    conversation = Conversation()
+    conversation.add(Message("user", "Hello"))
+    document = transfer.to_dict(conversation)
+    document["conversation"]["created_at_utc"] = moment
+    (tmp_path / "file.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="created_at_utc is of a wrong kind"):
+        transfer.read(tmp_path / "file.json")

@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import report
+from errors import ChatError, describe
 from tests.reliability import scale
 
-__all__ = ["CASE_LIMIT_S", "CASES", "run_cases"]
+__all__ = ["CASE_LIMIT_S", "CASES", "refused", "run_cases"]
 
 CASES = 100_000  # of a target that needs no process of its own
 CASE_LIMIT_S = 20.0  # on a busy machine; what takes longer hangs
 MAX_DEFECTS = 8  # so many different ones are looked for before a test fails
+MAX_SENTENCE = 2000  # characters
 SEED = os.environ.get("FUZZ_SEED", "1")
 ONE_CASE = os.environ.get("FUZZ_CASE")
 NUM_CASES = os.environ.get("FUZZ_CASES")  # instead of the usual numbers, to look for more
@@ -74,6 +76,16 @@ def run_cases(target: str, case: Case, *, short: int, full: int = CASES, batch: 
         defects.values()
     )
     return outcomes
+
+
+def refused(error: ChatError, *, secret: str = "") -> str:
+    """Assert that an error is a sentence for people, and no page of what was met; return the word for this outcome."""
+    said = describe(error)
+    assert str(error).strip()
+    assert len(said) < MAX_SENTENCE
+    assert "Traceback" not in said
+    assert not secret or secret not in said
+    return "refused"
 
 
 @contextmanager

@@ -116,7 +116,7 @@ PIECES += [
     b"<|im_end|>",
     b"9" * 4400,
 ]
-PIECES += [b"[" * 2000, b'{"a":' * 1200, b"- " * 1200, b"%", b"\x1b[", b"\xe4\xbd", b"\x80"]
+PIECES += [b"[" * 2000, b'{"a":' * 1200, b"- " * 300, b"%", b"\x1b[", b"\xe4\xbd", b"\x80"]
 
 
 def odd_text(rng: random.Random) -> str:

@@ -29,7 +29,7 @@ from tests.prompt_oracle import (
     stock_render,
     twin,
 )
-from tests.reliability.cases import run_cases
+from tests.reliability.cases import refused, run_cases
 from tests.reliability.mutation import mutate_bytes, mutate_value, odd_text, odd_value
 from tool_calling import as_tool, call_tool
 
@@ -92,8 +92,8 @@ def test_no_shape_of_messages_and_tools_breaks_the_prompt(builders):
         try:
             prompt = builder.build(messages, tools=tools, **options)
             fitted = builder.fit(messages, tools=tools, max_prompt_tokens=len(prompt.token_ids) // 2 + 1, **options)
-        except ChatError:
-            return "refused"
+        except ChatError as error:
+            return refused(error)
         finally:
             assert repr([messages, tools]) == before, "what was given was changed"
         assert len(fitted.prompt.token_ids) <= len(prompt.token_ids) // 2 + 1

@@ -91,3 +91,10 @@ def test_paths_are_relative_to_the_file_and_addresses_stay_as_they_are(read, tmp
     description = read("api_key_file: keys\nstore: chats.sqlite\nllm: {model: demo}\n")
     assert (description.api_key_file, description.store) == (str(tmp_path / "keys"), str(tmp_path / "chats.sqlite"))
     assert read("store: postgresql://host/chats\nllm: {model: demo}\n").store == "postgresql://host/chats"
+
+
+@pytest.mark.parametrize("text", ["llm: " + "[" * 2000, "- " * 600, "port: 2020-13-01", "port: " + "9" * 5000])
+def test_a_file_that_no_yaml_can_be_is_refused_in_a_sentence(read, text):
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert len(str(caught.value)) < 2000
