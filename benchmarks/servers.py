@@ -1,0 +1,110 @@
+"""Our server and vLLM's own, side by side: the same model, the same options of the engine, each with a key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chat.server.launch import server_arguments
+from chat.server.plugin import TOKENIZER_MODE
+from chat.server.settings import ServeSettings
+from prompt_utils import PromptBuilder
+from tests.serving import free_port, running_server
+
+__all__ = ["OURS", "STOCK", "Served", "both_servers"]
+
+OURS, STOCK = "ours", "stock vLLM"
+START_WITHIN_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that answers.
+
+    Attributes:
+        name: ``OURS`` or ``STOCK``.
+        url: without ``/v1``.
+        key: what it asks for.
+        model: the name that requests use.
+        pid: of its topmost process.
+    """
+
+    name: str
+    url: str
+    key: str
+    model: str
+    pid: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What lets a request in."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+@contextlib.contextmanager
+def both_servers(scratch: Path, model: Path, *options: str) -> Iterator[dict[str, Served]]:
+    """Start both on a model's folder; both stay up, so that they can be asked in turn.
+
+    Args:
+        scratch: for keys, conversations and logs.
+        options: of vLLM's server, for both.
+    """
+    named = ("--model", str(model), "--served-model-name", "bench")
+    with running_server(scratch / "ours", *named, *options) as ours, _stock(scratch, model, options) as stock:
+        yield {OURS: Served(OURS, ours.url, ours.keys["local"], "bench", ours.process.pid), STOCK: stock}
+
+
+@contextlib.contextmanager
+def _stock(scratch: Path, model: Path, options: tuple[str, ...]) -> Iterator[Served]:
+    port, key = free_port(), "key-of-the-benchmark"
+    arguments = _stock_arguments(model, port, ["--max-model-len", "2048", *options])
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}
+    log = scratch / "stock.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env={**environment, "VLLM_API_KEY": key},
+        )
+    try:
+        _wait(process, f"http://127.0.0.1:{port}/health", log)
+        yield Served(STOCK, f"http://127.0.0.1:{port}", key, "bench", process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _stock_arguments(model: Path, port: int, options: list[str]) -> list[str]:
+    """Return what our own server would give vLLM, without what makes it ours: the renderer and the guard."""
+    builder = PromptBuilder.from_pretrained(model)
+    _, *words = server_arguments(ServeSettings(port=port), model, ["bench"], builder, options)
+    kept = ["--model", str(model)]
+    skip = 0
+    for word, behind in zip(words, [*words[1:], ""], strict=True):
+        if (word, behind) == ("--tokenizer-mode", TOKENIZER_MODE) or word == "--middleware":
+            skip = 2
+        if not skip:
+            kept.append(word)
+        skip = max(0, skip - 1)
+    return kept
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline_s = time.monotonic() + START_WITHIN_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"vLLM's own server did not start:\n{log.read_text('utf-8', 'replace')[-3000:]}")
