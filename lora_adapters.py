@@ -131,7 +131,7 @@ def read_adapter(name: str, folder: str | os.PathLike[str], model_dir: str | os.
     """
     if not name:
         raise ModelLoadError("a LoRA adapter needs a name")
-    path = Path(folder).expanduser()
+    path = Path(os.path.expanduser(folder))
     config = _read_config(path)
     if config.get("peft_type", "LORA") != "LORA":
         raise ModelLoadError(f"{path} is a {config['peft_type']} adapter; only LoRA adapters can be used")

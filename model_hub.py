@@ -76,7 +76,7 @@ def find_local(name: str) -> Path | None:
     """
     if name == DEMO_MODEL:
         return check_model_dir(DEMO_MODEL_DIR)
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         return check_model_dir(path)
     if path.exists():

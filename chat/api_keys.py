@@ -64,7 +64,7 @@ def parse_keys(file: Path) -> dict[str, str]:
         ConfigError: the file cannot be read, or a line is no key. No key is quoted.
     """
     try:
-        lines = file.expanduser().read_text("utf-8").splitlines()
+        lines = Path(os.path.expanduser(file)).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the key file {file} cannot be read: {type(error).__name__}") from error
     owners: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def read_attachment(path: Path) -> Attachment:
     Raises:
         CommandError: it cannot be read, is too large, or is not text.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))  # what names no user stays as it is
     try:
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
             size = path.stat().st_size
@@ -77,7 +78,7 @@ def split_paths(argument: str) -> list[Path]:
     """
     import shlex
 
-    if Path(argument).expanduser().exists():
+    if os.path.exists(os.path.expanduser(argument)):
         return [Path(argument)]
     try:
         return [Path(word) for word in shlex.split(argument)]

@@ -75,7 +75,7 @@ class Settings:
 def default_file() -> Path:
     """Return the configuration file: what ``VLLM_DEPLOY_CONFIG`` names, else the user's ``config.toml``."""
     if chosen := os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG"):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))
     import platformdirs
 
     return platformdirs.user_config_path("vllm-deploy") / "config.toml"

@@ -126,7 +126,7 @@ def log_dir() -> Path:
 def _fingerprint(model: str) -> list[Any]:
     """Return what changes when the code or the model's files change."""
     files = [file for pattern in CODE_FILES for file in sorted(ROOT.glob(pattern))]
-    folder = ROOT / "demo_model" / "model" if model == "demo" else Path(model).expanduser()
+    folder = ROOT / "demo_model" / "model" if model == "demo" else Path(os.path.expanduser(model))
     if folder.is_dir():
         files += sorted(folder.glob("*.json")) + sorted(folder.glob("*.safetensors"))
     stats = [(file, file.stat()) for file in files if file.is_file()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -123,7 +124,7 @@ def make_backend(settings: Settings) -> Backend:
     from chat.backend import EngineHostBackend
     from chat.engine_host import HostSettings
 
-    model = Path(settings.model).expanduser()
+    model = Path(os.path.expanduser(settings.model))
     name = str(model.resolve()) if model.is_dir() else settings.model  # the host runs in another folder
     keep_alive_s = settings.keep_alive_s if settings.keep_alive_s >= 0 else None
     return EngineHostBackend(HostSettings(name, dict(settings.engine), keep_alive_s))

@@ -47,7 +47,7 @@ class Database:
             self.name = url.set(query=socket).render_as_string(hide_password=True)
             options["pool_pre_ping"] = True
         else:
-            self.file = Path(where).expanduser()
+            self.file = Path(os.path.expanduser(where))
             _make(self.file)
             self.name, url = str(self.file), sa.URL.create("sqlite", database=str(self.file))
         self._engine = self._make_engine(url, options)

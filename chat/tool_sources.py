@@ -109,7 +109,7 @@ def open_source(name: str, table: Mapping[str, Any], folder: Path) -> Source:
         return PythonTools(table["python"], folder, prefix=prefix)
     options: dict[str, Any] = {"timeout_s": float(table["timeout_s"])} if "timeout_s" in table else {}
     if "cwd" in table:
-        options["cwd"] = Path(table["cwd"]).expanduser()
+        options["cwd"] = Path(os.path.expanduser(table["cwd"]))
     return MCPTools(
         table.get("url") or table["command"],
         name=name,
@@ -173,7 +173,7 @@ class PythonTools:
         try:
             if not place.endswith(".py"):
                 return importlib.import_module(place)
-            path = self._folder / Path(place).expanduser()
+            path = self._folder / Path(os.path.expanduser(place))
             spec = importlib.util.spec_from_file_location(f"tools_{path.stem}", path)
             assert spec is not None
             assert spec.loader is not None
@@ -219,7 +219,7 @@ def _filled(source: str, texts: Mapping[str, str]) -> dict[str, str]:
                 raise ToolError(f"the variable {name}, which tools.{source} names, is not set")
             return os.environ[name]
         try:
-            return Path(name).expanduser().read_text("utf-8").strip()
+            return Path(os.path.expanduser(name)).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ToolError(f"the file {name}, which tools.{source} names, cannot be read: {reason}") from error

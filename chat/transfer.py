@@ -135,7 +135,7 @@ def read(path: str | Path) -> list[Conversation]:
     Raises:
         StoreError: the file cannot be read, is something else, or is damaged; says where.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     text = _read_text(path)
     if not text.strip():
         raise StoreError(f"{path} is empty", hint=HINT)
@@ -372,7 +372,7 @@ def write(path: str | Path, text: str, *, overwrite: bool = False) -> None:
     Raises:
         StoreError: the file is there already, or cannot be written.
     """
-    path = Path(os.path.realpath(Path(path).expanduser()))  # a link keeps being one
+    path = Path(os.path.realpath(os.path.expanduser(path)))  # a link keeps being one
     data = NO_CHARACTERS.sub("\ufffd", text).encode()
     if path.is_dir():
         raise StoreError(f"{path} is a folder", hint="Name a file in it.")

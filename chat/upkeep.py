@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def _run(store: ConversationStore, options: argparse.Namespace) -> int:
         case "info":
             _show(store_upkeep.describe_store(store))
         case "backup":
-            num_bytes = store_upkeep.backup(store, options.file.expanduser(), overwrite=options.overwrite)
+            num_bytes = store_upkeep.backup(store, Path(os.path.expanduser(options.file)), overwrite=options.overwrite)
             print(f"{options.file}: {num_bytes:,} bytes")
         case "vacuum":
             before, after = store_upkeep.vacuum(store)

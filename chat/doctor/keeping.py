@@ -41,7 +41,7 @@ def check_store(report: Reporter, store: str) -> Iterator[Finding]:
         return
     from chat.store import default_path
 
-    path = Path(store.removeprefix("sqlite:///")).expanduser() if store else default_path()
+    path = Path(os.path.expanduser(store.removeprefix("sqlite:///"))) if store else default_path()
     if not path.exists():
         folder = next(parent for parent in path.parents if parent.exists())
         writable = os.access(folder, os.W_OK)

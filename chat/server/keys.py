@@ -64,7 +64,7 @@ class KeyRing:
         Raises:
             ConfigError: it cannot be read, or a line is no key.
         """
-        self.file = (file or default_key_file()).expanduser()
+        self.file = Path(os.path.expanduser(file or default_key_file()))
         self._stamp = self._read_stamp()
         self._callers = _callers(parse_keys(self.file))
         self._checked_s = time.monotonic()

@@ -157,7 +157,7 @@ def _check_open(settings: ServeSettings) -> None:
 def _from_file(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the file's values, and the place of each by its path: ``conversations.max_turns``."""
     try:
-        text = file.expanduser().read_text("utf-8")
+        text = Path(os.path.expanduser(file)).read_text("utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -89,7 +90,7 @@ def export(repl: Repl, argument: str) -> None:
     if word not in FORMATS:
         suffix = Path(argument).suffix.lower()
         word, rest = next((name for name, ending in FORMATS.items() if ending == suffix), "md"), argument
-    path = Path(rest.strip() or _file_name(repl) + FORMATS[word]).expanduser()
+    path = Path(rest.strip() or _file_name(repl) + FORMATS[word])
     import chat.transfer as transfer
 
     conversation = repl.session.talk.conversation
@@ -118,14 +119,14 @@ def _import(repl: Repl, argument: str) -> list[str]:
     if not argument:
         raise CommandError(repl.texts("file.which"))
     store = repl.session.store
-    return [store.insert(conversation).id for conversation in transfer.read(Path(argument).expanduser())]
+    return [store.insert(conversation).id for conversation in transfer.read(Path(argument))]
 
 
 def _write(repl: Repl, path: Path, text: str) -> None:
     """Write a file; never over one that is there without asking. Folders are made."""
     import chat.transfer as transfer
 
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if path.is_dir():
         raise CommandError(repl.texts("save.folder", path=path))
     if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
@@ -142,7 +143,7 @@ def _write(repl: Repl, path: Path, text: str) -> None:
 def _file_name(repl: Repl) -> str:
     """Return a file name made of the title, Chinese and all."""
     talk = repl.session.talk
-    return NOT_IN_FILE_NAMES.sub(" ", talk.conversation.title).strip()[:60] or talk.short_id
+    return NOT_IN_FILE_NAMES.sub(" ", talk.conversation.title).strip(" ~.")[:60] or talk.short_id
 
 
 def _answer(repl: Repl, argument: str) -> str:
