@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chat.backend import stop_hosts
 from vllm_wrapper import VLLMWrapper
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,3 +37,10 @@ def llm() -> Iterator[VLLMWrapper]:
     """The demo model on the real engine, in this process."""
     with VLLMWrapper("demo") as wrapper:
         yield wrapper
+
+
+@pytest.fixture(scope="module")
+def no_host_is_left() -> Iterator[None]:
+    """End the engine hosts that the tests of a module have started."""
+    yield
+    stop_hosts()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = [sys.executable, str(ROOT / "vllm_deploy.py")]
@@ -26,3 +29,26 @@ def start(*arguments: str, **options) -> subprocess.Popen[bytes]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
+
+
+def results_of(code: str, *arguments: str, said: str = "") -> list[Any]:
+    """Run Python code in a process of its own, where it may have an engine.
+
+    Args:
+        said: its standard input.
+    Returns:
+        What it printed, line by line, as ``result`` and JSON.
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        input=said,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+        check=False,
+    )
+    results = [json.loads(line[7:]) for line in process.stdout.splitlines() if line.startswith("result ")]
+    assert results, process.stderr[-3000:]
+    return results

@@ -6,10 +6,6 @@ What the files tell is tried here; what only vLLM knows, in one process that imp
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +13,8 @@ from errors import ModelLoadError
 from load_checks import check_cpu_memory, check_loadable, load_error
 from model_fit import free_memory_bytes
 from model_hub import DEMO_MODEL_DIR
+from tests.program import results_of
 
-ROOT = Path(__file__).resolve().parent.parent
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 GIB = 1 << 30
 
@@ -163,18 +159,8 @@ for name, (model, arguments) in json.load(sys.stdin).items():
 def failures(model_like):
     """What the wrapper says to each of FAILURES, on the real vLLM."""
     tasks = {name: [model_like(**changes), arguments] for name, (changes, arguments, *_) in FAILURES.items()}
-    process = subprocess.run(
-        [sys.executable, "-c", LOAD_THEM_ALL],
-        input=json.dumps(tasks),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-        check=False,
-    )
-    said = [json.loads(line[7:]) for line in process.stdout.splitlines() if line.startswith("result ")]
-    assert len(said) == len(tasks), process.stderr[-3000:]
+    said = results_of(LOAD_THEM_ALL, said=json.dumps(tasks))
+    assert len(said) == len(tasks)
     return dict(said)
 
 

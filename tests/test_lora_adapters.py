@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from errors import ModelLoadError
 from lora_adapters import engine_arguments, read_adapter
 from model_hub import DEMO_MODEL_DIR
+from tests.program import results_of
 
-ROOT = Path(__file__).resolve().parent.parent
 HIDDEN, HEADS, HEAD_DIM, LAYERS = 192, 4, 64, 4  # of the demo model
 
 
@@ -137,7 +133,7 @@ with VLLMWrapper("demo", lora_adapters={"first": first}) as llm:
     full = [llm.stream(hello, lora=name, **greedy) for name in (None, *llm.loras)]
     found["full"] = likelihoods(full[0].reply)
     found["alive"] = likelihoods(llm.reply(hello, lora="first", **greedy))
-print("found", json.dumps(found))
+print("result", json.dumps(found))
 """
 
 
@@ -150,18 +146,8 @@ def found(tmp_path_factory):
         write_adapter(folder / "large", rank=64),
         write_adapter(folder / "dora", use_dora=True),
     ]
-    process = subprocess.run(
-        [sys.executable, "-c", ON_THE_ENGINE, *map(str, adapters)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-        check=False,
-    )
-    lines = [line for line in process.stdout.splitlines() if line.startswith("found ")]
-    assert lines, process.stderr[-3000:]
-    return json.loads(lines[0][6:])
+    [everything] = results_of(ON_THE_ENGINE, *map(str, adapters))
+    return everything
 
 
 def test_an_adapter_changes_what_the_model_says(found):

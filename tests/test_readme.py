@@ -15,9 +15,9 @@ import pytest
 
 import vllm_deploy
 import vllm_wrapper
-from chat.backend import stop_hosts
 from tests.program import ROOT
 
+pytestmark = pytest.mark.usefixtures("no_host_is_left")
 READMES = ("README.md", "README.zh-CN.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"(?<![\w/-])--[a-z][a-z-]+")
@@ -58,12 +58,6 @@ def whole_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     for name, (module, _) in vllm_deploy.ROOMS.items():
         vllm_deploy.fill_room_options(by_name[name], module)
     return parser, by_name
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_host_is_left():
-    yield
-    stop_hosts()
 
 
 @pytest.fixture

@@ -9,14 +9,9 @@ import time
 
 import pytest
 
-from chat.backend import stop_hosts
 from tests.program import GREEDY, run, start
 
-
-@pytest.fixture(scope="module", autouse=True)
-def no_host_is_left():
-    yield
-    stop_hosts()
+pytestmark = pytest.mark.usefixtures("no_host_is_left")
 
 
 @pytest.fixture

@@ -16,20 +16,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from chat.conversation import Conversation, Message
+from chat.conversation import Message
 from chat.store import ConversationStore
 from chat.store_interface import Store
 from errors import ConversationNotFoundError
-
-
-def path(conversation: Conversation) -> list[str]:
-    return [message.content for message in conversation.path()]
-
-
-def assert_same(loaded: Conversation, conversation: Conversation) -> None:
-    assert loaded == conversation
-    assert list(loaded.messages) == list(conversation.messages)
-
+from tests.chat.storing import assert_same, path
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 

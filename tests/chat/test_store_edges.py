@@ -17,6 +17,7 @@ import pytest
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
 from errors import ConversationNotFoundError, StoreError
+from tests.chat.storing import assert_same, path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,15 +33,6 @@ def talk(store: ConversationStore, *contents: str, owner: str = "local") -> Conv
     for index, content in enumerate(contents):
         store.add(conversation, Message("assistant" if index % 2 else "user", content))
     return conversation
-
-
-def path(conversation: Conversation) -> list[str]:
-    return [message.content for message in conversation.path()]
-
-
-def assert_same(loaded: Conversation, conversation: Conversation) -> None:
-    assert loaded == conversation
-    assert list(loaded.messages) == list(conversation.messages)
 
 
 def mode(path: Path) -> int:
