@@ -7,7 +7,7 @@ from typing import Any
 
 from errors import ModelLoadError
 from load_checks import check_cpu_memory, load_error
-from model_fit import free_memory_bytes
+from model_fit import cpu_dtype, free_memory_bytes
 from model_memory import read_memory_needs, weights_bytes
 
 __all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "import_vllm", "load_engine", "release_engine"]
@@ -70,14 +70,20 @@ _open_engines: set[int] = set()  # ids of the engines that live in this process
 def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return engine arguments for a machine without GPU.
 
-    The engine runs in this process and without compilation, since it then starts ten times sooner; the key/value cache
-    takes what a few dozen conversations need and not 90 % of the memory; the window shrinks to what fits.
+    The engine runs in this process and without compilation, since it then starts ten times sooner; the dtype is the
+    one that this processor is fast with; the key/value cache takes what a few dozen conversations need and not 90 % of
+    the memory; the window shrinks to what fits.
     """
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     chosen = {"enforce_eager": True, **arguments}
+    if chosen["dtype"] == "auto":
+        chosen["dtype"] = cpu_dtype(chosen["model"], chosen["quantization"])
     if "kv_cache_memory_bytes" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):
         chosen["kv_cache_memory_bytes"] = cpu_kv_cache_bytes(
-            chosen["model"], max_model_len=chosen["max_model_len"], part=chosen["gpu_memory_utilization"]
+            chosen["model"],
+            dtype=chosen["dtype"],
+            max_model_len=chosen["max_model_len"],
+            part=chosen["gpu_memory_utilization"],
         )
     if chosen.get("enable_lora"):
         # vLLM 0.32 computes answers without adapter, in a batch with others, as if theirs were in the last place: so
@@ -90,14 +96,14 @@ def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def cpu_kv_cache_bytes(
-    model_dir: str | os.PathLike[str], *, max_model_len: int | None = None, part: float = 0.9
+    model_dir: str | os.PathLike[str], *, dtype: str = "auto", max_model_len: int | None = None, part: float = 0.9
 ) -> int:
     """Return how much memory the key/value cache gets on a machine without GPU, in bytes.
 
     Enough for :data:`CPU_SEQUENCES` full windows, but neither more than is free (``part`` of the memory, less the
     weights) nor more than :data:`MAX_CPU_KV_CACHE_BYTES`, unless one window that was asked for takes more.
     """
-    needs = read_memory_needs(model_dir)
+    needs = read_memory_needs(model_dir, dtype=dtype)
     free_bytes = int(free_memory_bytes() * part) - (needs.weights_bytes or 0)
     wanted = needs.cache_bytes(max_model_len or needs.max_window) * CPU_SEQUENCES or MAX_CPU_KV_CACHE_BYTES
     most = max(MAX_CPU_KV_CACHE_BYTES, needs.cache_bytes(max_model_len or 0))

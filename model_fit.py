@@ -224,14 +224,14 @@ def _nvidia_gpus(timeout_s: float) -> list[tuple[str, int]]:
     return gpus[: len(numbers)]  # named by their UUIDs
 
 
-def cpu_dtype(model_dir: str | os.PathLike[str]) -> str:
+def cpu_dtype(model_dir: str | os.PathLike[str], quantization: str | None = None) -> str:
     """Return the dtype in which a machine without GPU answers soonest: ``float32``, or ``auto`` for the model's own.
 
     Most processors have no instructions for 16-bit floats; they read a prompt, and answer many at once, about five
     times as fast in float32. That takes twice the memory, so a model that would fill it keeps its own. Quantized
-    weights do in any case.
+    weights, or those that ``quantization`` makes while loading, do in any case.
     """
-    if _has_bfloat16() or read_memory_needs(model_dir).weights_format not in FLOATS_OF_16_BITS:
+    if quantization or _has_bfloat16() or read_memory_needs(model_dir).weights_format not in FLOATS_OF_16_BITS:
         return "auto"
     weights = read_memory_needs(model_dir, dtype="float32").weights_bytes
     return "float32" if weights is not None and weights <= free_memory_bytes() * FLOAT32_PART else "auto"
@@ -241,11 +241,14 @@ def cpu_dtype(model_dir: str | os.PathLike[str]) -> str:
 def _has_bfloat16() -> bool:
     """Tell whether the processor computes with bfloat16; where Linux does not tell, it is taken to."""
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        lines = Path(_PROCESSOR_FILE).read_text("utf-8").splitlines()
     except OSError:
         return True
     told = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
     return not BFLOAT16_FLAGS.isdisjoint(next(told, BFLOAT16_FLAGS))
+
+
+_PROCESSOR_FILE = "/proc/cpuinfo"
 
 
 def free_memory_bytes() -> int:

@@ -130,7 +130,7 @@ FAILURES = {
     "window too long": ({}, {"max_model_len": 100_000}, "window is 8192 tokens; max_model_len is 100000", "8192"),
     "cache too small": (
         {},
-        {"engine_args": {"kv_cache_memory_bytes": 1 << 20}, "max_model_len": 8192},
+        {"engine_args": {"kv_cache_memory_bytes": 1 << 20}, "max_model_len": 8192, "dtype": "bfloat16"},
         "a window of 8192 tokens needs",
         "max_model_len=512",
     ),

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import model_fit
 from errors import ModelLoadError
 from model_fit import Machine, explain, find_machine, fit_model, plan
 from model_hub import DEMO_MODEL_DIR
@@ -251,10 +252,44 @@ def test_without_a_gpu_the_free_memory_counts(monkeypatch):
     assert machine.memory_bytes > 100 << 20
 
 
+@pytest.mark.parametrize(
+    ("flags", "free_bytes", "changes", "dtype"),
+    [
+        ("flags\t: fpu avx2 avx512f", 8 << 30, {}, "float32"),
+        ("flags\t: fpu avx512f avx512_bf16", 8 << 30, {}, "auto"),
+        ("Features\t: fp asimd bf16", 8 << 30, {}, "auto"),
+        ("Features\t: fp asimd", 8 << 30, {}, "float32"),
+        ("flags\t: fpu avx2", 8 << 20, {}, "auto"),  # twice the weights, 12 MB, are more than half of that
+        ("flags\t: fpu avx2", 8 << 30, {"dtype": "float32"}, "auto"),  # vLLM's way with float32 weights stays
+        ("flags\t: fpu avx2", 8 << 30, {"quantization_config": {"quant_method": "awq", "bits": 4}}, "auto"),
+        ("", 8 << 30, {}, "auto"),  # nothing is known of it
+    ],
+)
+def test_a_processor_slow_at_bfloat16_gets_float32(tmp_path, monkeypatch, flags, free_bytes, changes, dtype):
+    shutil.copytree(DEMO_MODEL_DIR, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | changes))
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n")
+    monkeypatch.setattr(model_fit, "_PROCESSOR_FILE", str(tmp_path / "cpuinfo"))
+    monkeypatch.setattr(model_fit, "free_memory_bytes", lambda: free_bytes)
+    model_fit._has_bfloat16.cache_clear()
+    try:
+        assert model_fit.cpu_dtype(tmp_path / "model") == dtype
+    finally:
+        model_fit._has_bfloat16.cache_clear()
+
+
+def test_the_engine_computes_in_the_dtype_that_is_chosen_here(llm):
+    dtype = model_fit.cpu_dtype(DEMO_MODEL_DIR)
+    expected = "bfloat16" if dtype == "auto" else dtype
+    assert str(llm.model.llm_engine.model_config.dtype) == f"torch.{expected}"
+
+
 def test_the_engine_hands_out_as_many_tokens_as_are_reckoned_here(llm):
     """vLLM's own count of blocks for the memory it was given, against ours for one token."""
     cache = llm.model.llm_engine.vllm_config.cache_config
-    needs = read_memory_needs(DEMO_MODEL_DIR)
+    dtype = str(llm.model.llm_engine.model_config.dtype).removeprefix("torch.")
+    needs = read_memory_needs(DEMO_MODEL_DIR, dtype=dtype)
     num_tokens = cache.num_gpu_blocks * cache.block_size
     assert needs.kv_cache_bytes_per_token * num_tokens == pytest.approx(cache.kv_cache_memory_bytes, rel=0.01)
 

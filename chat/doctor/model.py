@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chat.doctor.findings import Finding, Reporter
 from errors import ModelError
-from model_fit import Machine, ModelFit, explain, gib, plan
+from model_fit import Machine, ModelFit, cpu_dtype, explain, gib, plan
 from model_hub import fetch_description, find_cached, find_local
 from model_memory import MemoryNeeds, read_memory_needs
 
@@ -23,8 +23,10 @@ def check_model(report: Reporter, name: str, machine: Machine, *, hub: str = "au
     try:
         folder = find_local(name) or find_cached(name, hub=hub)
         if folder is not None:
-            needs = read_memory_needs(folder)
-            yield report.ok("model.ok", name=name, format=needs.weights_format, weights=_size(needs))
+            dtype = cpu_dtype(folder) if machine.kind == "cpu" else "auto"
+            needs = read_memory_needs(folder, dtype=dtype)
+            held = needs.weights_format if dtype == "auto" else f"{needs.weights_format} → {dtype}"
+            yield report.ok("model.ok", name=name, format=held, weights=_size(needs))
             yield _check_template(report, folder)
         else:
             with tempfile.TemporaryDirectory() as temporary:

@@ -25,7 +25,7 @@ from chat.server.supervisor import ServerProcess, supervise
 from engine_loading import SMALL_MODEL_BYTES, cpu_kv_cache_bytes
 from errors import ServerError
 from load_checks import check_loadable
-from model_fit import find_machine
+from model_fit import cpu_dtype, find_machine
 from model_hub import resolve_model
 from model_memory import read_memory_needs, weights_bytes
 from prompt_utils import PromptBuilder
@@ -133,7 +133,7 @@ def _check_store(where: str) -> None:
 
 def _find_keys(settings: ServeSettings) -> tuple[Path, bool]:
     """Return the file of the keys, and whether it was made just now."""
-    file = Path(settings.api_key_file).expanduser() if settings.api_key_file else default_key_file()
+    file = Path(os.path.expanduser(settings.api_key_file)) if settings.api_key_file else default_key_file()
     if settings.allow_unauthenticated:
         return file, False
     is_new = not settings.api_key_file and make_key_file(file)
@@ -174,9 +174,8 @@ def server_arguments(
     """Return the options for vLLM's server: the chosen ones, and ours where nothing was chosen.
 
     Prompts are built by :class:`prompt_utils.PromptBuilder`; the parsers of tool calls and thinking are those that
-    the model's template asks for; on CPU the dtype is one that the processor is fast with, and the key/value cache takes
-    a modest part of the memory. The guard comes last:
-    the last middleware is the one in front.
+    the model's template asks for; on CPU the dtype is the one that the processor is fast with, and the key/value cache
+    takes a modest part of the memory. The guard comes last: the last middleware is the one in front.
     """
     ours = {"--host": settings.host, "--port": str(settings.port), "--shutdown-timeout": str(settings.shutdown_timeout)}
     ours |= {"--disable-uvicorn-access-log": "", "--enable-prompt-tokens-details": ""}
@@ -191,7 +190,8 @@ def server_arguments(
         ours["--tensor-parallel-size"] = str(num_gpus)
     sized = _value(chosen, "--gpu-memory-utilization") or os.environ.get("VLLM_CPU_KVCACHE_SPACE")
     if _is_cpu_build():
-        ours["--dtype"] = dtype = _value(chosen, "--dtype") or cpu_dtype(folder)
+        quantization = _value(chosen, "--quantization") or _value(chosen, "-q")
+        ours["--dtype"] = dtype = _value(chosen, "--dtype") or cpu_dtype(folder, quantization)
         if not sized:
             ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder, dtype=dtype))
     if weights_bytes(folder) < SMALL_MODEL_BYTES:

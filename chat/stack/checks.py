@@ -15,7 +15,7 @@ from chat.listening import why_not_listening
 from chat.stack.plan import Plan, Process
 from engine_loading import cpu_kv_cache_bytes
 from errors import ConfigError, StackError
-from model_fit import DEFAULT_PART, PROGRAM_BYTES, Machine, ModelFit, explain, fit_model, gib
+from model_fit import DEFAULT_PART, PROGRAM_BYTES, Machine, ModelFit, cpu_dtype, explain, fit_model, gib
 from model_memory import read_memory_needs
 
 __all__ = ["check_front", "check_memory", "check_ports", "check_programs", "find_nginx"]
@@ -141,9 +141,10 @@ def _check_main_memory(servers: Iterable[Process]) -> None:
 def _main_memory_bytes(server: Process) -> int:
     """Return what a server takes without a GPU: the program, the weights, one step's values, the cache."""
     assert server.folder is not None
-    dtype = _arguments(server).get("dtype") or cpu_dtype(server.folder)
+    arguments = _arguments(server)
+    dtype = arguments.get("dtype") or cpu_dtype(server.folder, arguments.get("quantization"))
     needs = read_memory_needs(server.folder, dtype=dtype)
-    cache = _arguments(server).get("kv-cache-memory-bytes")
+    cache = arguments.get("kv-cache-memory-bytes")
     window = server.description.max_model_len if server.description else None
     cache_bytes = int(cache) if cache else cpu_kv_cache_bytes(server.folder, dtype=dtype, max_model_len=window)
     return PROGRAM_BYTES["cpu"] + (needs.weights_bytes or 0) + needs.activation_bytes + cache_bytes

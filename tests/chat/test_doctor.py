@@ -333,11 +333,19 @@ def model_copy(tmp_path):
     return Path(shutil.copytree(DEMO_MODEL_DIR, tmp_path / "model"))
 
 
-def test_what_fits_is_told_of_a_folder():
+@pytest.mark.parametrize(
+    ("dtype", "weights", "token"),
+    [
+        ("auto", "bfloat16, weights 5.", "2.0 KiB a token, 16"),
+        ("float32", "bfloat16 → float32, weights 11.", "4.0 KiB a token, 32"),
+    ],
+)
+def test_what_fits_is_told_of_a_folder(monkeypatch, dtype, weights, token):
+    monkeypatch.setattr("chat.doctor.model.cpu_dtype", lambda folder: dtype)
     findings = list(check_model(REPORT, "demo", CPU))
     assert keys(findings) == ["model.ok", "template.ok", "cache.ok", "fit.ok"]
-    assert "bfloat16, weights 5." in findings[0].fact
-    assert findings[2].fact == "2.0 KiB a token, 16.0 MiB for a full window of 8,192 tokens"
+    assert weights in findings[0].fact
+    assert findings[2].fact == f"{token}.0 MiB for a full window of 8,192 tokens"
 
 
 def test_a_truncated_shard_is_told(model_copy):
