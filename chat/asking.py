@@ -49,11 +49,13 @@ class Asking:
 
     @property
     def is_demo(self) -> bool:
+        """Whether this is the embedded model; False while nobody knows."""
         info = self.info()
         return info.is_demo if info else self.backend.name == "demo"
 
     @property
     def can_think(self) -> bool:
+        """Whether the model can think first; False while nobody knows."""
         info = self.info()
         return bool(info and info.thinks)
 
@@ -65,6 +67,7 @@ class Asking:
 
     @property
     def sampling_defaults(self) -> Mapping[str, Any]:
+        """The model's own sampling parameters; none while nobody knows."""
         info = self.info()
         return info.sampling_defaults if info else {}
 
@@ -73,6 +76,7 @@ class Asking:
         return self.backend.info() if self.backend.status().stage == "ready" else None
 
     def is_loading(self) -> bool:
+        """Whether the model is on its way."""
         return self.backend.status().stage not in ("ready", "failed")
 
     def tool_schemas(self) -> list[Mapping[str, Any]]:

@@ -106,13 +106,17 @@ class Backend(Protocol):
     name: str
 
     @property
-    def log_file(self) -> Path | None: ...
+    def log_file(self) -> Path | None:
+        """Where the engine's messages go; None if nobody keeps them here."""
 
-    def status(self) -> BackendStatus: ...
+    def status(self) -> BackendStatus:
+        """Tell how far loading is. Never blocks."""
 
-    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus: ...
+    def wait_until_ready(self, timeout_s: float | None = None) -> BackendStatus:
+        """Wait until the model can answer or cannot be loaded, or the time is over."""
 
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo:
+        """Return what is known of the model; waits for it."""
 
     def stream(
         self,
@@ -123,7 +127,8 @@ class Backend(Protocol):
         continue_final_message: bool = False,
         session_id: str | None = None,
         **sampling: Any,
-    ) -> BackendStream: ...
+    ) -> BackendStream:
+        """Begin an answer."""
 
     def fit(
         self,
@@ -134,13 +139,17 @@ class Backend(Protocol):
         continue_final_message: bool = False,
         max_tokens: int | None = None,
         per_message: bool = False,
-    ) -> Fit: ...
+    ) -> Fit:
+        """Return what of these messages fits the window: whole oldest turns go, never the system message."""
 
-    def models(self) -> list[str]: ...
+    def models(self) -> list[str]:
+        """Return the names of models that can be used at once."""
 
-    def reload(self) -> None: ...
+    def reload(self) -> None:
+        """Load the model again, or connect again."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the engine or the server."""
 
 
 class Readiness:
@@ -160,6 +169,7 @@ class Readiness:
             self._changed.notify_all()
 
     def status(self) -> BackendStatus:
+        """Tell the stage, and how long it has taken so far."""
         with self._changed:
             status = self._status
         if status.stage in ("ready", "failed"):
@@ -182,6 +192,7 @@ class Readiness:
 
     @property
     def error(self) -> ChatError | None:
+        """Why the model is not there; None unless it failed."""
         return self._status.error
 
 

@@ -159,6 +159,7 @@ class Conversation:
 
     @property
     def tip(self) -> Message | None:
+        """The last message of the current path; None if there is none."""
         return self.messages[self.tip_id] if self.tip_id else None
 
     @property

@@ -82,17 +82,21 @@ class HostSettings:
 
     @property
     def socket_path(self) -> Path:
+        """Where this host listens."""
         return runtime_dir() / f"{self.key}.sock"
 
     @property
     def log_file(self) -> Path:
+        """Where this host and vLLM in it write what they have to say."""
         return log_dir() / f"engine-{self.key}.log"
 
     def to_json(self) -> str:
+        """Return the settings as the new process gets them."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> HostSettings:
+        """Return the settings that :meth:`to_json` wrote."""
         return cls(**json.loads(text))
 
 
@@ -167,6 +171,7 @@ class EngineHost:
             self._wrapper.close()
 
     def stop(self) -> None:
+        """End the process soon."""
         self._done.set()
 
     def status(self) -> dict[str, Any]:
@@ -206,6 +211,7 @@ class EngineHost:
 
     @property
     def wrapper(self) -> VLLMWrapper:
+        """The loaded model; raises what is wrong if there is none."""
         if self._wrapper is None:
             raise self._error or EngineError("the model is not loaded yet", hint="Wait for the status to be ready.")
         return self._wrapper
@@ -217,6 +223,7 @@ class EngineHost:
             self.stop()
 
     def leave(self, client: _Client) -> None:
+        """Forget a client that has gone."""
         with self._lock:
             self._clients.discard(client)
             self._idle_since_s = time.monotonic()

@@ -53,26 +53,38 @@ class Store(Protocol):
     def is_remote(self) -> bool:
         """Whether a server of ours keeps the conversations."""
 
-    def create(self, *, title: str = "", system: str = "") -> Conversation: ...
+    def create(self, *, title: str = "", system: str = "") -> Conversation:
+        """Begin a conversation."""
 
-    def load(self, conversation_id: str) -> Conversation: ...
+    def load(self, conversation_id: str) -> Conversation:
+        """Return a conversation by its id."""
 
-    def recent(self, *, limit: int = 50) -> list[Summary]: ...
+    def recent(self, *, limit: int = 50) -> list[Summary]:
+        """Return the conversations in which something was said last, the latest first."""
 
-    def unfinished(self, *, limit: int = 10) -> list[Summary]: ...
+    def unfinished(self, *, limit: int = 10) -> list[Summary]:
+        """Return those whose last turn was cut off, the latest first."""
 
-    def settle(self, conversation_id: str) -> None: ...
+    def settle(self, conversation_id: str) -> None:
+        """Leave a cut-off turn as it is: it is not offered again."""
 
-    def save(self, conversation: Conversation) -> None: ...
+    def save(self, conversation: Conversation) -> None:
+        """Keep what has changed of a conversation."""
 
-    def delete(self, conversation_id: str) -> str: ...
+    def delete(self, conversation_id: str) -> str:
+        """Delete a conversation for ever; return its title."""
 
-    def insert(self, conversation: Conversation) -> Conversation: ...
+    def insert(self, conversation: Conversation) -> Conversation:
+        """Keep a whole conversation that was made elsewhere, under new ids; return it as it is kept."""
 
-    def insert_all(self, made_elsewhere: Sequence[Conversation]) -> list[Conversation]: ...
+    def insert_all(self, made_elsewhere: Sequence[Conversation]) -> list[Conversation]:
+        """Keep several as :meth:`insert` does: all of them or none."""
 
-    def add(self, conversation: Conversation, message: Message) -> Message: ...
+    def add(self, conversation: Conversation, message: Message) -> Message:
+        """Put a message behind the tip, or a grown one in its own place; it is kept when this returns."""
 
-    def search(self, text: str, *, limit: int = 20) -> list[SearchHit]: ...
+    def search(self, text: str, *, limit: int = 20) -> list[SearchHit]:
+        """Return messages that hold all words of a text, the newest first."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of the file or the connections."""

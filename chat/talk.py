@@ -90,6 +90,7 @@ class Talk:
 
     @property
     def short_id(self) -> str:
+        """The beginning of the id, as people see it."""
         return self.conversation.id[:SHORT_ID]
 
     def turns(self) -> list[Turn]:

@@ -57,9 +57,11 @@ SECRET = re.compile(r"auth|key|token|secret|passw|cookie", re.IGNORECASE)  # nam
 class Source(Protocol):
     """A source of tools that can be ended."""
 
-    def tools(self) -> Sequence[Tool]: ...
+    def tools(self) -> Sequence[Tool]:
+        """Its tools; a server is started for it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End what was started."""
 
 
 def check_source(name: str, table: Any) -> None:

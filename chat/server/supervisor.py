@@ -55,6 +55,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
+        """The process id of the server."""
         return self._process.pid
 
     def poll(self) -> int | None:

@@ -25,10 +25,12 @@ class StackFiles:
 
     @property
     def supervisor_config(self) -> Path:
+        """supervisor's configuration."""
         return self.folder / "supervisord.conf"
 
     @property
     def nginx_config(self) -> Path:
+        """nginx's configuration."""
         return self.folder / "nginx.conf"
 
     @property
@@ -38,10 +40,12 @@ class StackFiles:
 
     @property
     def pid_file(self) -> Path:
+        """Where supervisor writes its process id."""
         return self.folder / "supervisord.pid"
 
     @property
     def log_dir(self) -> Path:
+        """Where the processes write their logs."""
         return self.folder / "logs"
 
     def log_of(self, process: str) -> Path:

@@ -58,6 +58,7 @@ class Process:
 
     @property
     def url(self) -> str:
+        """Its inner address."""
         return f"http://{self.host}:{self.port}"
 
 

@@ -107,6 +107,7 @@ class ProcessState:
 
     @property
     def runs(self) -> bool:
+        """Whether there is a process."""
         return self.pid > 0
 
 

@@ -126,6 +126,7 @@ class PlainLines:
             stream.reconfigure(errors="replace")
 
     def read(self, draft: str = "") -> Line:
+        """Return the next line, or block between triple quotes."""
         if draft:
             self._write(self._kept(draft))
         text = self._read_line(self._view.label())
@@ -138,6 +139,7 @@ class PlainLines:
         return Line(unquote_block(text))
 
     def ask(self, question: str) -> str | None:
+        """Return the answer to a question; None at the end of the input."""
         try:
             self._write(question + (" " if self._fd is not None else "\n"))
             if self._signals.take_missed():  # Ctrl-C, a moment before the question was there
@@ -213,6 +215,7 @@ class EditedLines:
         self._session.default_buffer.on_text_changed += lambda _: self._changed.set()
 
     def read(self, draft: str = "") -> Line:
+        """Let a line be edited; return it, or why there is none."""
         self._signals.on_terminate = self._terminate
         app = self._session.app
         try:
@@ -225,6 +228,7 @@ class EditedLines:
         return Line(unquote_block(self._folds.expand(text)), rest)
 
     def ask(self, question: str) -> str | None:
+        """Return the answer to a question; None if there is none."""
         asking: PromptSession[str] = PromptSession(
             input=self._session.input, output=self._session.output, include_default_pygments_style=False
         )

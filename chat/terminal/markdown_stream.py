@@ -41,9 +41,11 @@ class MarkdownStream:
         self._next_paint_s = 0.0
 
     def feed(self, text: str) -> None:
+        """Take a piece of the answer."""
         self._source += printable(text)
 
     def flush(self) -> None:
+        """Show what has come, unless the last time was too short ago for what it cost."""
         started_s = time.monotonic()
         if started_s >= self._next_paint_s:
             self._paint(final=False)
@@ -51,6 +53,7 @@ class MarkdownStream:
             self._next_paint_s = now_s + max(MIN_INTERVAL_S, now_s - started_s)  # at most half of the time is painting
 
     def finish(self) -> None:
+        """Show all of it for good."""
         self._paint(final=True)
 
     def _paint(self, *, final: bool) -> None:

@@ -41,6 +41,7 @@ class Opening:
 
     @property
     def is_open(self) -> bool:
+        """Whether nobody would have to wait."""
         return self._thread.ident is not None and not self._thread.is_alive()
 
     def get(self) -> Store:

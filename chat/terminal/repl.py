@@ -470,6 +470,7 @@ class Repl:
 
     @staticmethod
     def is_yes(answer: str | None) -> bool:
+        """Tell whether an answer means yes, in either language."""
         return (answer or "").lower() in ("y", "yes", "是", "好")
 
     @property

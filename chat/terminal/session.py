@@ -75,6 +75,7 @@ class Session(Asking):
 
     @property
     def thinking_mode(self) -> str:
+        """``on``, ``off`` or ``auto``."""
         return {True: "on", False: "off", None: "auto"}[self.enable_thinking]
 
     def loading_text(self, backend: Backend | None = None) -> str:
@@ -88,6 +89,7 @@ class Session(Asking):
         return " ".join(words)
 
     def stage_name(self, backend: Backend) -> str:
+        """Return the stage of a backend's loading, in words."""
         return self.texts(f"stage.{backend.status().stage}")
 
     def has_news(self) -> bool:
@@ -129,6 +131,7 @@ class Session(Asking):
             note_model(self.backend.name)
 
     def reload(self) -> None:
+        """Load the model again."""
         self._known_reason = ""
         self.backend.reload()
 

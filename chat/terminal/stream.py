@@ -34,6 +34,7 @@ class RawStream:
         self._at_line_start = True
 
     def feed(self, text: str) -> None:
+        """Show a piece of the answer."""
         text = self._kept_back + text
         self._kept_back = ""
         if text.endswith(ZERO_WIDTH_JOINER):
@@ -41,9 +42,11 @@ class RawStream:
         self._append(text)
 
     def flush(self) -> None:
+        """Nothing waits here: each piece is shown as it comes."""
         pass
 
     def finish(self) -> None:
+        """Show what was kept back."""
         self._append(self._kept_back)
         self._kept_back = ""
         if not self._at_line_start:

@@ -60,6 +60,7 @@ class Answering:
 
     @property
     def is_over(self) -> bool:
+        """Whether nothing more will come."""
         return self._over.is_set()
 
     def wait(self, timeout_s: float | None = None) -> bool:

@@ -41,6 +41,7 @@ class People:
 
     @property
     def needs_login(self) -> bool:
+        """Whether somebody has to tell a key."""
         return self._everyone is None
 
     def find(self, token: str | None) -> Person | None:

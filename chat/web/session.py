@@ -159,6 +159,7 @@ class Session(Asking):
 
     @property
     def is_answering(self) -> bool:
+        """Whether an answer is under way."""
         return self.answering is not None and not self.answering.is_over
 
     def send(self, text: str) -> None:
@@ -345,6 +346,7 @@ class Session(Asking):
 
     @property
     def thinking_mode(self) -> str:
+        """``on``, ``off`` or ``auto``."""
         return {True: "on", False: "off", None: "auto"}[self.enable_thinking]
 
     def _keep_settings(self) -> None:
