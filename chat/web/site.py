@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import gradio as gr
 from fastapi import APIRouter, FastAPI, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
 
 from chat import transfer
@@ -28,6 +31,9 @@ OPEN_PATHS = {"/", "/config", "/favicon.ico", "/manifest.json", "/theme.css", "/
 OPEN_PATHS |= {"/gradio_api/run/predict"}  # events that never wait: only Stop is one
 OPEN_FOLDERS = ("/assets/", "/static/", "/svelte/", "/export/", "/gradio_api/queue/", "/gradio_api/heartbeat/")
 OPEN_API = {"info", "cancel", "reset", "startup-events", "theme.css", "upload", "upload_progress", "login_check"}
+# What happens on the page. Gradio would copy any file of this machine, or of an address, that is named there as an
+# upload: it looks where a file lies only on pages that it has launched itself, and this one is mounted.
+EVENT_PATHS = {"/gradio_api/queue/join", "/gradio_api/run/predict"}
 # Scripts are inline and made by templates in Gradio, so those have to be allowed; but nothing from elsewhere is, and
 # nothing can be sent there.
 SECURITY_HEADERS = {
@@ -144,7 +150,13 @@ class Gate:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        refused = self._refuse(Request(scope))
+        request = Request(scope, receive)
+        refused = self._refuse(request)
+        if refused is None and scope["method"] == "POST" and scope["path"] in EVENT_PATHS:
+            body = await request.body()
+            receive = _replay(body, receive)
+            if _names_other_files(body):
+                refused = Response("a file was named that was not uploaded", status_code=400)
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -174,6 +186,37 @@ def _is_open(path: str) -> bool:
         return True
     folder, _, name = path.rpartition("/")
     return folder == "/gradio_api" and name in OPEN_API
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives a body that was read already, and then whatever comes."""
+    waiting = [body]
+
+    async def receive_again() -> MutableMapping[str, Any]:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again
+
+
+def _names_other_files(body: bytes) -> bool:
+    """Tell whether an event names a file that no upload has made."""
+    try:
+        waiting = [json.loads(body)]
+        folder = Path(get_upload_folder()).resolve()
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, dict):
+                path = value.get("path")
+                if isinstance(path, str) and not Path(path).resolve().is_relative_to(folder):
+                    return True
+                waiting += value.values()
+            elif isinstance(value, list):
+                waiting += value
+    except (ValueError, OSError, RecursionError):  # no JSON, no path, or nested without end
+        return True
+    return False
 
 
 EXPORTS: dict[str, tuple[Callable[[Conversation], str], str]] = {
