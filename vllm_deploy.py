@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import os
 import signal
 import sys
@@ -52,7 +53,27 @@ ROOMS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        options = read_options(list(sys.argv[1:] if arguments is None else arguments))
+        return int(options.run(options))
+    except ChatError as error:
+        print(describe(error), file=sys.stderr)
+        return EXIT_UNREACHABLE if isinstance(error, StoreUnreachableError) else 1
+    except ModuleNotFoundError as error:
+        if not error.name or importlib.util.find_spec(error.name.partition(".")[0]):
+            raise  # a mistake of ours
+        print(describe(_not_installed(error.name)), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: end like other filters, without a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def read_options(argv: list[str]) -> argparse.Namespace:
+    """Return what was typed; ``run`` is the function of the command."""
     parser, commands = build_parser()
     typed = next((argument for argument in argv if argument in commands), "")
     if typed in ROOMS:
@@ -66,17 +87,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.passed_on = others
     elif others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
-    try:
-        return int(options.run(options))
-    except ChatError as error:
-        print(describe(error), file=sys.stderr)
-        return EXIT_UNREACHABLE if isinstance(error, StoreUnreachableError) else 1
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone: end like other filters, without a word.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return options
+
+
+def _not_installed(package: str) -> ChatError:
+    """Return what is wrong where this program was started without its environment."""
+    return ChatError(
+        f"the package {package} is missing in {sys.executable}",
+        hint="Run make install once; then source .venv/bin/activate, or write .venv/bin/python for python.",
+    )
 
 
 # -- the commands ---------------------------------------------------------------------------------------------------

@@ -11,17 +11,12 @@ import time
 
 import pytest
 
-from chat.backend import stop_hosts
 from chat.options import parse_duration
 from tests.program import GREEDY, ROOT, run, start
+from vllm_deploy import ROOMS
 
+pytestmark = pytest.mark.usefixtures("no_host_is_left")
 HEAVY = {"torch", "transformers", "vllm"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_host_is_left():
-    yield
-    stop_hosts()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["chat", "--help"], ["ask", "--help"], ["ps"]])
@@ -35,6 +30,36 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments):
         [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert result.stderr.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory):
+    """A Python that has no packages, as before make install."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["chat"], ["ask", "Hello!"], ["ps"], ["conversations", "list"], ["config"]] + [[name] for name in ROOMS],
+    ids=" ".join,
+)
+def test_without_its_packages_the_program_says_how_to_get_them(bare_python, arguments):
+    more = {"download": ["no-such-model"], "store": ["info"], "stack": ["status"]}.get(arguments[0], [])
+    result = subprocess.run(
+        [bare_python, ROOT / "vllm_deploy.py", *arguments, *more],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "hint: " in result.stderr
+    assert "make install" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("module", ["prompt_utils", "vllm_wrapper", "chat.backend", "chat.terminal.repl"])
