@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from chat.api_keys import find_api_key, make_key_file, read_key_file
 from chat.stack.checks import check_front, check_memory, check_ports, check_programs, find_nginx
@@ -127,10 +127,10 @@ def say(text: str) -> None:
 def is_healthy(process: Process) -> bool:
     """Ask a process whether it can work."""
     try:
-        answer = httpx.get(f"{process.url}{process.health}", timeout=HEALTH_TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError:
+        answer = httpx2.get(f"{process.url}{process.health}", timeout=HEALTH_TIMEOUT_S, trust_env=False)
+    except httpx2.HTTPError:
         return False
-    return answer.status_code == httpx.codes.OK
+    return bool(answer.status_code == httpx2.codes.OK)
 
 
 def _check_before_start(plan: Plan) -> None:
@@ -231,13 +231,13 @@ def _write_models(plan: Plan) -> None:
     key = find_api_key(plan.url, str(plan.keys_file))
     models: dict[str, object] = {}
     for server in plan.servers:
-        answer = httpx.get(
+        answer = httpx2.get(
             f"{server.url}/v1/models",
             headers={"Authorization": f"Bearer {key}"},
             timeout=HEALTH_TIMEOUT_S,
             trust_env=False,
         )
-        if answer.status_code != httpx.codes.OK:
+        if answer.status_code != httpx2.codes.OK:
             raise StackError(f"{server.name} does not tell its models: {answer.status_code} {answer.text[:200]}")
         models |= {model["id"]: model for model in answer.json()["data"]}
     write_private(plan.files.models, json.dumps({"object": "list", "data": list(models.values())}))

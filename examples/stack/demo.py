@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-import httpx
+import httpx2
 from openai import OpenAI
 
 LLM = os.environ.get("LLM_MODEL", "qwen3")
@@ -37,7 +37,7 @@ def nearest(client: OpenAI, question: str, num_passages: int) -> list[str]:
 def rerank(client: OpenAI, question: str, passages: list[str]) -> list[tuple[float, str]]:
     """Return the passages with their scores, the best first; OpenAI's client has no method for this."""
     answer = client.post(
-        "/rerank", cast_to=httpx.Response, body={"model": RERANK, "query": question, "documents": passages}
+        "/rerank", cast_to=httpx2.Response, body={"model": RERANK, "query": question, "documents": passages}
     )
     return [(row["relevance_score"], passages[row["index"]]) for row in answer.json()["results"]]
 

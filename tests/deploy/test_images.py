@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from model_hub import DEMO_MODEL_DIR
@@ -105,9 +105,9 @@ def test_the_entry_point_serves_the_model_of_the_mounted_folder_and_keeps_a_rota
         url = f"http://127.0.0.1:{environment['PORT']}"
         wait_for(url + "/health", process, tmp_path / "output")
         headers = {"Authorization": f"Bearer {KEY}"}
-        (model,) = httpx.get(f"{url}/v1/models", headers=headers).json()["data"]
+        (model,) = httpx2.get(f"{url}/v1/models", headers=headers).json()["data"]
         assert (model["id"], model["max_model_len"]) == ("small-one", 1024)
-        assert httpx.get(f"{url}/v1/models").status_code == 401
+        assert httpx2.get(f"{url}/v1/models").status_code == 401
     finally:
         process.send_signal(signal.SIGTERM)
         code = process.wait(120)
@@ -122,9 +122,9 @@ def wait_for(url, process, output):
     deadline_s = time.monotonic() + START_WITHIN_S
     while True:
         try:
-            if httpx.get(url, timeout=5).status_code == 200:
+            if httpx2.get(url, timeout=5).status_code == 200:
                 return
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             pass
         assert process.poll() is None, output.read_text()[-3000:]
         assert time.monotonic() < deadline_s, output.read_text()[-3000:]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import psutil
 from openai import OpenAI
 
@@ -21,9 +21,9 @@ TIMEOUT_S = 120.0
 
 
 @contextlib.contextmanager
-def http_of(server: RunningServer, owner: str = "local") -> Iterator[httpx.Client]:
+def http_of(server: RunningServer, owner: str = "local") -> Iterator[httpx2.Client]:
     """A plain HTTP client with the key of an owner."""
-    with httpx.Client(base_url=server.url, headers=server.headers(owner), timeout=TIMEOUT_S) as client:
+    with httpx2.Client(base_url=server.url, headers=server.headers(owner), timeout=TIMEOUT_S) as client:
         yield client
 
 
@@ -34,7 +34,7 @@ def openai_of(server: RunningServer, owner: str = "local") -> Iterator[OpenAI]:
         yield client
 
 
-def client_of(http: httpx.Client) -> Callable[..., dict[str, Any]]:
+def client_of(http: httpx2.Client) -> Callable[..., dict[str, Any]]:
     """Return a function that talks in sessions and gives the reply."""
 
     def talk(prompt: Any, **fields: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def client_of(http: httpx.Client) -> Callable[..., dict[str, Any]]:
     return talk
 
 
-def lines_of(http: httpx.Client, prompt: Any, **fields: Any) -> Iterator[dict[str, Any]]:
+def lines_of(http: httpx2.Client, prompt: Any, **fields: Any) -> Iterator[dict[str, Any]]:
     """Talk in a session and give the lines of the streamed reply as they come."""
     body = {"prompt": prompt, "interactive_mode": True, "stream": True, **GREEDY, **fields}
     with http.stream("POST", "/v1/chat/interactive", json=body) as reply:

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 
 from chat.stack.checks import find_nginx
@@ -118,14 +118,14 @@ def front(servers, tmp_path):
             nginx_config(made, listen=f"127.0.0.1:{port}", folder=tmp_path, models=models, as_root=os.geteuid() == 0)
         )
         started.append(subprocess.Popen([nginx, "-c", config, "-e", "stderr"]))
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, headers={"Authorization": "Bearer k"})
+        client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, headers={"Authorization": "Bearer k"})
         clients.append(client)
         deadline_s = time.monotonic() + 30
         while True:
             try:
                 client.get("/health")
                 return client
-            except httpx.ConnectError:
+            except httpx2.ConnectError:
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
 

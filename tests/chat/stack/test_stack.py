@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import psutil
 import pytest
 
@@ -75,11 +75,11 @@ class RunningStack:
     url: str
     headers: dict[str, str]
 
-    def post(self, path: str, body: dict, **more) -> httpx.Response:
+    def post(self, path: str, body: dict, **more) -> httpx2.Response:
         headers = self.headers | more.pop("headers", {})
-        return httpx.post(f"{self.url}{path}", json=body, headers=headers, timeout=120, **more)
+        return httpx2.post(f"{self.url}{path}", json=body, headers=headers, timeout=120, **more)
 
-    def chat(self, text: str, **more) -> httpx.Response:
+    def chat(self, text: str, **more) -> httpx2.Response:
         body = {"model": "demo", "messages": [{"role": "user", "content": text}], "max_tokens": 24, "temperature": 0}
         return self.post("/v1/chat/completions", body | {"chat_template_kwargs": {"enable_thinking": False}}, **more)
 
@@ -139,7 +139,7 @@ def test_everything_is_up_and_the_table_says_so(stack):
 
 
 def test_one_address_answers_for_all_models(stack):
-    models = httpx.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
+    models = httpx2.get(f"{stack.url}/v1/models", headers=stack.headers).json()["data"]
     assert [model["id"] for model in models] == ["demo", "tiny-embedding", "tiny-reranker"]
     assert stack.chat("Hello!").json()["choices"][0]["message"]["content"].strip().startswith("Hello!")
 
@@ -147,7 +147,7 @@ def test_one_address_answers_for_all_models(stack):
 @pytest.mark.skipif(not HAS_WEB, reason='the web page is not installed (make install EXTRAS="web")')
 def test_the_web_page_is_at_the_same_address_and_lets_in_who_has_a_key(stack):
     key = stack.headers["Authorization"].removeprefix("Bearer ")
-    with httpx.Client(base_url=stack.url, headers={"Host": "chat.example"}, timeout=60) as browser:
+    with httpx2.Client(base_url=stack.url, headers={"Host": "chat.example"}, timeout=60) as browser:
         assert browser.get("/").headers["location"].endswith("login")
         assert browser.post("/login", data={"key": "a-key-of-nobody"}).status_code == 401
         assert browser.post("/login", data={"key": key}).status_code == 303
@@ -170,7 +170,7 @@ BODIES = {
 def test_nothing_answers_without_the_key(stack, path):
     for headers in ({}, {"Authorization": "Bearer a-wrong-key-of-nobody"}):
         method = "POST" if BODIES[path] else "GET"
-        assert httpx.request(method, f"{stack.url}{path}", json=BODIES[path], headers=headers).status_code == 401
+        assert httpx2.request(method, f"{stack.url}{path}", json=BODIES[path], headers=headers).status_code == 401
 
 
 def test_the_second_key_of_the_file_opens_every_service_as_well(stack):
@@ -247,11 +247,11 @@ def test_the_routers_own_paths_are_closed_from_outside(stack, path):
 def test_on_the_inner_address_replicas_are_listed_removed_and_added(stack):
     rows = stack.rows()
     router, replica = rows["router"].process.url, rows["llm-2"].process.url
-    assert sorted(httpx.get(f"{router}/list_workers").json()["urls"]) == [rows["llm-1"].process.url, replica]
-    httpx.post(f"{router}/remove_worker", params={"url": replica}).raise_for_status()
-    assert httpx.get(f"{router}/list_workers").json()["urls"] == [rows["llm-1"].process.url]
-    httpx.post(f"{router}/add_worker", params={"url": replica}, timeout=60).raise_for_status()
-    assert len(httpx.get(f"{router}/list_workers").json()["urls"]) == 2
+    assert sorted(httpx2.get(f"{router}/list_workers").json()["urls"]) == [rows["llm-1"].process.url, replica]
+    httpx2.post(f"{router}/remove_worker", params={"url": replica}).raise_for_status()
+    assert httpx2.get(f"{router}/list_workers").json()["urls"] == [rows["llm-1"].process.url]
+    httpx2.post(f"{router}/add_worker", params={"url": replica}, timeout=60).raise_for_status()
+    assert len(httpx2.get(f"{router}/list_workers").json()["urls"]) == 2
 
 
 def test_a_stack_that_is_up_stays_as_it_is(stack):
@@ -399,7 +399,7 @@ def test_conversations_of_a_dead_replica_are_served_by_the_other_within_5_s(stac
         asked = [item for item in items if item["role"] == "user"]
         assert len(answers) >= len(talk.answered_s), "an answer that somebody has read is gone"
         assert len(asked) >= len(talk.answered_s)
-    assert httpx.get(f"{stack.url}/health").status_code == 200
+    assert httpx2.get(f"{stack.url}/health").status_code == 200
 
 
 def all_items(stack, conversation):
@@ -408,7 +408,7 @@ def all_items(stack, conversation):
     more = True
     while more:
         options = {"limit": 100, "order": "asc"} | ({"after": items[-1]["id"]} if items else {})
-        page = httpx.get(
+        page = httpx2.get(
             f"{stack.url}/v1/conversations/{conversation}/items", params=options, headers=stack.headers, timeout=60
         ).json()
         items += page["data"]
@@ -426,7 +426,7 @@ def wait_until(condition):
 def test_the_killed_replica_comes_back_by_itself(stack):
     wait_until(lambda: stack.rows()["llm-1"].word == "ready")
     router = stack.rows()["router"].process.url
-    wait_until(lambda: all(worker["is_healthy"] for worker in httpx.get(f"{router}/workers").json()["workers"]))
+    wait_until(lambda: all(worker["is_healthy"] for worker in httpx2.get(f"{router}/workers").json()["workers"]))
 
 
 def test_a_stack_that_is_not_up_says_so(tmp_path):
@@ -456,6 +456,6 @@ def test_a_service_that_cannot_start_takes_nothing_with_it_and_shows_its_log(tmp
 
 
 def test_replies_of_the_front_are_json_lists_as_clients_expect(stack):
-    answer = httpx.get(f"{stack.url}/v1/models", headers=stack.headers)
+    answer = httpx2.get(f"{stack.url}/v1/models", headers=stack.headers)
     assert answer.headers["content-type"] == "application/json"
     assert json.loads(answer.content)["object"] == "list"
