@@ -43,7 +43,7 @@ class Seam:
 
     def __str__(self) -> str:
         taken = f"({', '.join(self.takes)})" if self.takes else ""
-        return f"{self.name}{taken} in vllm/{self.module}.py"
+        return f"{self.name}{taken} in vllm/{self.module}"
 
 
 _REQUEST = ("request", "raw_request")
@@ -79,7 +79,7 @@ SEAMS = (
     _awaited(f"{_RESPONSES}/serving", "OpenAIServingResponses.create_responses", _REQUEST),
     Seam(f"{_RESPONSES}/utils", "construct_chat_messages_with_tool_call", ("input_messages",)),
     Seam(f"{_RESPONSES}/utils", "construct_tool_dicts", ("tools", "tool_choice")),
-    Seam("entrypoints/serve/__init__", "create_error_response"),
+    Seam("entrypoints/serve", "create_error_response"),
     Seam("entrypoints/serve/engine/protocol", "ErrorResponse"),
     Seam(_ROUTES, "load_aware_call", ("func",)),
     Seam(_ROUTES, "with_cancellation", ("handler_func",)),
@@ -122,7 +122,7 @@ def missing_seams(folder: Path) -> list[Seam]:
     trees: dict[str, Sequence[ast.stmt]] = {}
     for seam in SEAMS:
         if seam.module not in trees:
-            trees[seam.module] = _read(folder / f"{seam.module}.py")
+            trees[seam.module] = _read(folder / seam.module)
     return [seam for seam in SEAMS if not _fits(_find(trees[seam.module], seam.name.split(".")), seam)]
 
 
@@ -138,8 +138,10 @@ def _unknown(message: str) -> ServerError:
     return ServerError(message, hint=hint)
 
 
-def _read(file: Path) -> Sequence[ast.stmt]:
+def _read(module: Path) -> Sequence[ast.stmt]:
+    """Return the statements of a module or a package; none if there is neither."""
     try:
+        file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
         return ast.parse(file.read_text("utf-8")).body
     except (OSError, ValueError, SyntaxError):
         return ()
@@ -165,7 +167,9 @@ def _named(node: ast.stmt) -> Iterator[str]:
 
 
 def _fits(node: ast.stmt | None, seam: Seam) -> bool:
-    if node is None or (seam.is_awaited and not isinstance(node, ast.AsyncFunctionDef)):
+    if node is None or isinstance(node, ast.ImportFrom):  # what is imported from elsewhere is only known to be there
+        return node is not None
+    if seam.is_awaited and not isinstance(node, ast.AsyncFunctionDef):
         return False
     if isinstance(node, ast.ClassDef):
         return set(seam.takes) <= {name for field in node.body for name in _named(field)}
