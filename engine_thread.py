@@ -4,15 +4,19 @@ vLLM's engine is not thread-safe, and on CPU its OpenMP threads belong to the th
 builds the engine, adds requests to it, steps it and aborts on it; everybody else leaves orders in an inbox. Requests of
 many threads thus share the engine's batch, and nobody waits for a step to end in order to be told that it was aborted.
 
+While nobody asks, the engine can read ahead: the beginning of a prompt that is likely to come (:class:`_ReadAhead`).
+
 Does not know messages or prompts: it moves token ids in and vLLM's outputs out.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -22,6 +26,9 @@ __all__ = ["Arrival", "Engine", "EngineThread"]
 
 T = TypeVar("T")
 REQUESTS_PER_STEP = 64  # taken in before a step: of a large batch, the others are prepared while the engine works
+
+READ_AHEAD_AFTER_S = 0.1  # of silence: a program that asks at once is not disturbed
+_log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -69,6 +76,57 @@ class _Close(NamedTuple):
     pass
 
 
+class _Ahead(NamedTuple):
+    make_prompts: Callable[[], Iterable[Any]]
+    options: dict[str, Any]
+
+
+class _ReadAhead:
+    """What the engine reads into its prefix cache while nobody asks; dropped as soon as somebody does.
+
+    Used in the engine's thread alone.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: _Ahead | None = None
+        self._prompts: Iterator[Any] | None = None  # once begun
+        self._request_id = ""
+        self._numbers = itertools.count(1)
+
+    @property
+    def patience_s(self) -> float | None:
+        """How long the engine must have been idle before the next prompt is read; None if there is none."""
+        if self._ahead is None:
+            return None
+        return READ_AHEAD_AFTER_S if self._prompts is None else 0.0
+
+    def plan(self, ahead: _Ahead) -> None:
+        self._ahead, self._prompts = ahead, None
+
+    def begin_next(self, engine: Engine) -> bool:
+        """Hand the next prompt to the idle engine; return whether there was one."""
+        if self._ahead is None:
+            return False
+        try:
+            if self._prompts is None:
+                self._prompts = iter(self._ahead.make_prompts())
+            prompt = next(self._prompts, None)
+            if prompt is not None:
+                self._request_id = f"ahead-{next(self._numbers)}"
+                engine.add_request(self._request_id, *prompt, **self._ahead.options)
+                return True
+        except Exception:  # nobody has asked for it: what is wrong with a prompt is said when it is asked for
+            _log.debug("the next prompt was not read ahead", exc_info=True)
+        self._ahead = self._prompts = None
+        return False
+
+    def drop(self, engine: Engine) -> None:
+        if self._ahead is not None:
+            if self._prompts is not None and engine.has_unfinished_requests():
+                engine.abort_request([self._request_id])
+            self._ahead = self._prompts = None
+
+
 class EngineThread:
     """Run an engine in a thread of its own.
 
@@ -77,10 +135,11 @@ class EngineThread:
     """
 
     def __init__(self, make_engine: Callable[[], Engine]) -> None:
-        self._inbox: queue.SimpleQueue[_Request | _Call | _Abort | _Close] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Request | _Call | _Abort | _Ahead | _Close] = queue.SimpleQueue()
         self._receivers: dict[str, Callable[[Arrival], None]] = {}
         self._failure: Exception | None = None
         self._closed = False
+        self._read_ahead = _ReadAhead()
         self._sleeps = False  # only the engine's thread reads and writes it
         self._lock = threading.Lock()  # guards _failure and _closed against a submit that comes at the same moment
         ready: Future[Engine] = Future()
@@ -108,6 +167,15 @@ class EngineThread:
         future: Future[T] = Future()
         self._post(_Call(function, future))
         return future.result()
+
+    def read_ahead(self, make_prompts: Callable[[], Iterable[Any]], **options: Any) -> None:
+        """Let the engine read prompts once it has been idle for a moment, one after the other; the last plan holds.
+
+        Whoever asks the engine for anything ends it. ``make_prompts`` gives (prompt, sampling parameters) and is called
+        in the engine's thread; each should ask for little that the one before did not, since a step that is under way
+        ends before a request begins. What the engine answers is thrown away.
+        """
+        self._inbox.put(_Ahead(make_prompts, options))
 
     def sleep(self, level: int = 1) -> None:
         """Put the engine to sleep; until it wakes, requests end with an :class:`EngineError`.
@@ -179,10 +247,15 @@ class EngineThread:
         """Carry out what lies in the inbox, waiting while the engine is idle; return whether to step."""
         num_requests = 0
         while num_requests < REQUESTS_PER_STEP:
+            is_idle = not engine.has_unfinished_requests()
             try:
-                order = self._inbox.get(block=not engine.has_unfinished_requests())
+                order = self._inbox.get(block=is_idle, timeout=self._read_ahead.patience_s)
             except queue.Empty:
+                if is_idle and not self._read_ahead.begin_next(engine):
+                    continue
                 return True
+            if not isinstance(order, _Abort):
+                self._read_ahead.drop(engine)
             match order:
                 case _Close():
                     return False
@@ -192,6 +265,8 @@ class EngineThread:
                 case _Abort(request_id):
                     if self._receivers.pop(request_id, None):
                         engine.abort_request([request_id])
+                case _Ahead():
+                    self._read_ahead.plan(order)
                 case _Call(function, future):
                     _fulfil(future, function, engine)
         return True

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from errors import SamplingError
 from lora_adapters import LoadedAdapters
 from prompt_utils import FittedPrompt, PromptBuilder
+from reply import Reply
 from reply_parsing import Answer, OutputParser, ParserTokenizer, find_parsers, make_parser_class
 from response_format import ResponseFormat, read_response_format, without_free_space
 from sampling import Outputs, StopWords, make_sampling_params
@@ -20,6 +22,7 @@ __all__ = ["ContextWindowWarning", "Message", "ReplyRequest", "RequestMaker", "T
 
 Message = Mapping[str, Any]
 Tools = Iterable[AnyTool]
+AHEAD_TOKENS = 512  # read in one step while nobody asks: whoever asks then waits for no more
 REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
 
 
@@ -31,11 +34,16 @@ class ContextWindowWarning(UserWarning):
 
 
 class ReplyRequest(NamedTuple):
-    """One request to the engine. ``lora_request``: vLLM's ``LoRARequest``, or None for the model alone."""
+    """One request to the engine.
+
+    ``lora_request``: vLLM's ``LoRARequest``, or None for the model alone. ``ahead``: what the engine may read once it
+    has answered, as :meth:`RequestMaker.read_ahead` gives it.
+    """
 
     answer: Answer
     params: Any
     lora_request: Any
+    ahead: Callable[[Reply], Iterable[Any]] | None = None
 
 
 class RequestMaker:
@@ -45,15 +53,21 @@ class RequestMaker:
         prompt_builder: of the engine's model.
         model: the ``vllm.LLM``.
         adapters: those that the engine holds.
+        reads_ahead: whether the engine reads what the next turn will begin with while it is idle.
     """
 
-    def __init__(self, prompt_builder: PromptBuilder, model: Any, adapters: LoadedAdapters) -> None:
+    def __init__(
+        self, prompt_builder: PromptBuilder, model: Any, adapters: LoadedAdapters, *, reads_ahead: bool = True
+    ) -> None:
         self.prompt_builder = prompt_builder
         self.max_model_len: int = model.model_config.max_model_len
         self.stop_token_ids: list[int] = list(prompt_builder.stop_token_ids)
         self._adapters = adapters
         self.sampling_defaults = _sampling_defaults(model)
         self.tokenizer = model.get_tokenizer()
+        cache = getattr(model, "llm_engine", model).vllm_config.cache_config
+        self._block_size: int = cache.block_size
+        self._reads_ahead: bool = reads_ahead and bool(cache.enable_prefix_caching)
         self._parser_class = make_parser_class(*find_parsers(prompt_builder))
         self._parser_tokenizer = ParserTokenizer(self.tokenizer)
 
@@ -85,15 +99,14 @@ class RequestMaker:
             sampling["structured_outputs"] = without_free_space(form)
         params = self.sampling_params(sampling, outputs, stop=stop, extra_stop_words_ids=extra_stop_words_ids)
         schemas = tool_schemas(tools)
-        fitted = self.fit(
-            messages,
-            schemas=schemas,
-            enable_thinking=enable_thinking,
-            max_tokens=params.max_tokens,
-            continue_final_message=continue_final_message,
-            template_kwargs=template_kwargs,
-            max_prompt_tokens=max_prompt_tokens,
-        )
+        options: dict[str, Any] = {
+            "schemas": schemas,
+            "enable_thinking": enable_thinking,
+            "max_tokens": params.max_tokens,
+            "template_kwargs": template_kwargs,
+            "max_prompt_tokens": max_prompt_tokens,
+        }
+        fitted = self.fit(messages, continue_final_message=continue_final_message, **options)
         parser = None
         if self._parser_class is not None:
             parser = OutputParser(self._parser_class, self._parser_tokenizer, schemas, enable_thinking)
@@ -107,7 +120,41 @@ class RequestMaker:
             num_top=-1 if params.logprob_token_ids else max(params.logprobs or 0, params.prompt_logprobs or 0),
             streamed=outputs == "each",
         )
-        return ReplyRequest(answer, params, self._adapters.request(lora))
+        ahead = None
+        if self._reads_ahead and not continue_final_message:
+            ahead = functools.partial(self.read_ahead, list(messages), fitted.prompt.token_ids, options)
+        return ReplyRequest(answer, params, self._adapters.request(lora), ahead)
+
+    def read_ahead(
+        self, messages: Sequence[Message], token_ids: Sequence[int], options: Mapping[str, Any], reply: Reply
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield prompts, and sampling parameters, that bring the beginning of the next turn's prompt into the cache.
+
+        There is something to read where the template changes what was said: it drops old thinking, or the empty
+        thinking that the generation prompt had. Nothing where a tool's result will come next.
+
+        Args:
+            messages: what was answered.
+            token_ids: the prompt that was made of them.
+            options: those of :meth:`fit`.
+            reply: the answer.
+        """
+        from vllm import SamplingParams
+        from vllm.inputs import tokens_input
+
+        if reply.tool_calls:
+            return
+        questions = ({"role": "user", "content": text} for text in ("?", "Go on"))
+        one, other = (
+            self.fit([*messages, reply.message, question], **options).prompt.token_ids for question in questions
+        )
+        next_ids = one[: _num_common(one, other)]
+        known = _num_common([*token_ids, *reply.token_ids], next_ids) // self._block_size
+        params = SamplingParams(max_tokens=1, detokenize=False)
+        step = max(1, AHEAD_TOKENS // self._block_size)
+        last = len(next_ids) // self._block_size
+        for num_blocks in [*range(known + step, last, step), last][: last - known]:
+            yield tokens_input(next_ids[: num_blocks * self._block_size]), params
 
     def fit(
         self,
@@ -184,6 +231,12 @@ def _check_kinds(**options: Any) -> None:
         kind, words = OPTION_KINDS[name]
         if value is not None and not isinstance(value, kind):
             raise SamplingError(f"{name} is {value!r:.80}; it is {words}")
+
+
+def _num_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two sequences begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _callers_level() -> int:

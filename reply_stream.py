@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import queue
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine_thread import Arrival, EngineThread
@@ -29,11 +30,21 @@ _request_numbers = itertools.count(
 class _Receiver:
     """What :class:`Stream` and :class:`AsyncStream` share: a request under way, and what has come of it."""
 
-    def __init__(self, engine: EngineThread, answer: Answer, params: Any, lora_request: Any = None) -> None:
+    def __init__(
+        self,
+        engine: EngineThread,
+        answer: Answer,
+        params: Any,
+        lora_request: Any = None,
+        ahead: Callable[[Reply], Iterable[Any]] | None = None,
+    ) -> None:
         from vllm.inputs import tokens_input
 
+        self._open()
         self._engine = engine
         self._answer = answer
+        self._read_ahead = functools.partial(engine.read_ahead, lora_request=lora_request)
+        self._ahead = ahead
         self._pending: deque[Delta] = deque()
         self._reply: Reply | None = None
         self._error: ChatError | None = None
@@ -45,6 +56,10 @@ class _Receiver:
         """End the answer now, keeping what there is of it; may be called from any thread, and returns at once."""
         self._put(None)
         self._engine.abort(self._request_id)
+
+    def _open(self) -> None:
+        """Make what the engine's thread puts its arrivals into."""
+        raise NotImplementedError
 
     def _put(self, arrival: Arrival | None) -> None:
         """Take what the engine's thread gives, or None for an abort; :meth:`_accept` gets it in the reader's thread."""
@@ -69,6 +84,8 @@ class _Receiver:
             )
         else:
             self._reply = self._answer.reply(finish_reason)
+            if self._ahead:
+                self._read_ahead(functools.partial(self._ahead, self._reply))
 
     def _is_open(self) -> bool:
         """Tell whether more can come; raise what ended the answer if it was an error."""
@@ -87,9 +104,8 @@ class Stream(_Receiver):
     Made by :meth:`vllm_wrapper.VLLMWrapper.stream`. One thread reads it; any thread may abort it.
     """
 
-    def __init__(self, engine: EngineThread, answer: Answer, params: Any, lora_request: Any = None) -> None:
+    def _open(self) -> None:
         self._arrivals: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
-        super().__init__(engine, answer, params, lora_request)
 
     def __iter__(self) -> Stream:
         return self
@@ -133,10 +149,9 @@ class AsyncStream(_Receiver):
     Made by :meth:`vllm_wrapper.VLLMWrapper.astream`.
     """
 
-    def __init__(self, engine: EngineThread, answer: Answer, params: Any, lora_request: Any = None) -> None:
+    def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrivals: asyncio.Queue[Arrival | None] = asyncio.Queue()
-        super().__init__(engine, answer, params, lora_request)
 
     def __aiter__(self) -> AsyncStream:
         return self

@@ -79,6 +79,8 @@ class VLLMWrapper:
         chat_template: Jinja text, or a file that holds it, instead of the model's own.
         lora_adapters: LoRA adapters (:mod:`lora_adapters`): folders by name. An answer uses the one that it names with
             ``lora=``. Pass ``{}`` to bring them later, with :meth:`add_lora`.
+        read_ahead: while nobody asks, let the engine read what the next turn's prompt will begin with, where the
+            template changes what was said before (it drops old thinking).
         engine_args: further arguments of ``vllm.LLM``.
         engine: a ready ``LLMEngine`` of vLLM to use instead of a new one.
     Raises:
@@ -105,6 +107,7 @@ class VLLMWrapper:
         trust_remote_code: bool = False,
         chat_template: str | None = None,
         lora_adapters: Mapping[str, str | os.PathLike[str]] | None = None,
+        read_ahead: bool = True,
         engine_args: Mapping[str, Any] | None = None,
         engine: Any = None,
     ) -> None:
@@ -138,7 +141,7 @@ class VLLMWrapper:
         except ChatError:
             self.close()
             raise
-        self._requests = RequestMaker(self.prompt_builder, self.model, self._adapters)
+        self._requests = RequestMaker(self.prompt_builder, self.model, self._adapters, reads_ahead=read_ahead)
         self.max_model_len: int = self._requests.max_model_len
 
     # -- asking -------------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ class VLLMWrapper:
                     raise SamplingError(
                         f"n is {n} and temperature 0: all answers would be the same", hint="Raise the temperature."
                     )
-                streams.append(open_streams.enter_context(Stream(self._thread, *request)))
+                streams.append(open_streams.enter_context(Stream(self._thread, *request._replace(ahead=None))))
             return [stream.reply for stream in streams]
 
     def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
@@ -336,6 +339,7 @@ class VLLMWrapper:
             for messages in conversations:
                 try:
                     request = self._requests.make(messages, "ends", **options)
+                    request = request._replace(ahead=None)  # nobody goes on with a batch
                     streams.append(open_streams.enter_context(Stream(self._thread, *request)))
                 except SamplingError:
                     raise  # the same for all of them

@@ -12,8 +12,13 @@ first token, one after the other in each turn:
 * ``LLM.chat``: vLLM's own way from messages.
 * ``ours``: ``VLLMWrapper.reply`` from messages.
 
-A ratio is that of two ways in one turn; the turns' median is reported. Then ``num_cached_tokens`` of a conversation
-whose answers are sampled at temperature 1.3: at each turn it should be the whole past up to the last block.
+A ratio is that of two ways in one turn; the turns' median is reported. Then:
+
+* ``num_cached_tokens`` of a conversation whose answers are sampled at temperature 1.3: at each turn it should be the
+  whole past up to the last block (with a template that keeps history as it was; --template brings one).
+* The folder's own template, of Qwen3, which leaves the empty thinking of an answer without thinking out of the next
+  prompt; answers of 1,000 tokens: the first token of the next turn with reading ahead while the user types (--pause
+  seconds), and without.
 """
 
 from __future__ import annotations
@@ -36,6 +41,9 @@ from benchmarks.bench_prompt import tokenizer_folder, turns
 from benchmarks.report import spread, write
 from vllm_wrapper import VLLMWrapper
 
+AHEAD, NOT_AHEAD = "reading ahead", "not reading ahead"
+ANSWER_TOKENS = 1000
+WANTED_AHEAD = 0.5  # at most, of the time without
 IDS, CHAT, OURS = "ready ids", "LLM.chat", "ours"
 WANTED = {3000: 0.65, 10000: 0.4, 27000: 0.35}  # at most, of LLM.chat's time
 WANTED_OVER_LIMIT = 1.15
@@ -126,6 +134,26 @@ def fill_cache(llm: VLLMWrapper, messages: list[Message]) -> None:
     llm._thread.call(lambda engine: llm.model.generate({"prompt_token_ids": token_ids}, params, use_tqdm=False))
 
 
+def read_ahead_ms(llm: VLLMWrapper, num_turns: int, pause_s: float) -> dict[str, list[float]]:
+    """Return the times to the first token after answers of 1,000 tokens, with reading ahead and without."""
+    answers = {"temperature": 0.0, "max_tokens": ANSWER_TOKENS, "ignore_eos": True, "enable_thinking": False}
+    source = turns(random.Random(4))
+    conversations = {name: opening(llm, 1000, name, turns(random.Random(5))) for name in (AHEAD, NOT_AHEAD)}
+    times: dict[str, list[float]] = {name: [] for name in conversations}
+    for turn in range(num_turns + 1):
+        question = next(source)[0]
+        for name in random.Random(turn).sample(list(conversations), 2):
+            llm._requests._reads_ahead = name == AHEAD
+            conversations[name].append(question)
+            reply = llm.reply(conversations[name], **answers)
+            if turn:  # before the first there was nothing to read ahead
+                times[name].append(reply.usage.ttft_ms)
+            conversations[name].append(reply.message)
+            time.sleep(pause_s)
+    llm._requests._reads_ahead = True
+    return times
+
+
 def cached_shares(llm: VLLMWrapper, num_tokens: int, num_turns: int) -> list[float]:
     """Return, for each turn, how much of the past that could be cached was: 1.0 is all of it."""
     block = llm.model.llm_engine.vllm_config.cache_config.block_size
@@ -151,6 +179,7 @@ def main() -> None:
     parser.add_argument("--template", type=Path, help="a Jinja file, where the folder holds none")
     parser.add_argument("--histories", type=int, nargs="+", default=list(WANTED))
     parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--pause", type=float, default=3.0, help="seconds that the user reads and types")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="bench-turns-"))
     try:
@@ -160,10 +189,29 @@ def main() -> None:
         with VLLMWrapper(folder) as llm:
             figures = {str(history): measure(llm, history, options.turns) for history in options.histories}
             shares = cached_shares(llm, min(options.histories), options.turns)
+        if options.template:
+            (folder / "chat_template.jinja").unlink()
+        with VLLMWrapper(folder) as llm:
+            ahead = measure_ahead(llm, min(options.turns, 5), options.pause)
     finally:
         shutil.rmtree(folder)
     print(f"cached of the past at temperature {TEMPERATURE}: {min(shares):.3f} at least, of {len(shares)} turns")
-    write("bench_turns", {"histories": figures, "cached_share_at_temperature_1.3": spread(shares)})
+    write(
+        "bench_turns", {"histories": figures, "reading_ahead": ahead, "cached_share_at_temperature_1.3": spread(shares)}
+    )
+
+
+def measure_ahead(llm: VLLMWrapper, num_turns: int, pause_s: float) -> dict[str, Any]:
+    times = read_ahead_ms(llm, num_turns, pause_s)
+    ratios = [one / other for one, other in zip(times[AHEAD], times[NOT_AHEAD], strict=True)]
+    print(f"answers of {ANSWER_TOKENS} tokens, thinking switched off: ms to the first token of the next turn")
+    for name, values in times.items():
+        print(f"  {name:<18} {statistics.median(values):>8.1f} {min(values):>8.1f} {max(values):>8.1f}")
+    print(f"  {'ratio':<18} {statistics.median(ratios):>8.3f} {min(ratios):>8.3f} {max(ratios):>8.3f}  {WANTED_AHEAD}")
+    return {
+        "ttft_ms": {name: spread(values, 1) for name, values in times.items()},
+        "ratio": {**spread(ratios), "wanted": WANTED_AHEAD},
+    }
 
 
 def measure(llm: VLLMWrapper, num_tokens: int, num_turns: int) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def add_engine_options(command: argparse.ArgumentParser) -> None:
         "--trust-remote-code", action="store_true", default=None, help="run Python code that comes with the model"
     )
     group.add_argument(
+        "--read-ahead",
+        action=argparse.BooleanOptionalAction,
+        help="let the idle engine read what the next question will come after (the default), or not",
+    )
+    group.add_argument(
         "--keep-alive",
         type=parse_duration,
         metavar="TIME",
@@ -73,6 +78,7 @@ ENGINE_OPTIONS = (
     "gpu_memory_utilization",
     "chat_template",
     "trust_remote_code",
+    "read_ahead",
 )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from engine_thread import Arrival, EngineThread
+from engine_thread import READ_AHEAD_AFTER_S, Arrival, EngineThread
 from errors import EngineError
 
 
@@ -18,6 +19,7 @@ class ScriptedEngine:
 
     def __init__(self) -> None:
         self.waiting: dict[str, list[str]] = {}
+        self.added: list[tuple[str, dict[str, Any]]] = []
         self.aborted: list[str] = []
         self.threads: set[int] = set()
         self.step_may_go = threading.Event()
@@ -35,6 +37,7 @@ class ScriptedEngine:
         self.threads.add(threading.get_ident())
         if not prompt:
             raise ValueError("the prompt is empty")
+        self.added.append((prompt, options))
         self.waiting[request_id] = list(prompt)
         return request_id
 
@@ -191,3 +194,65 @@ def test_an_engine_that_answers_does_not_fall_asleep(engine, thread):
     thread.abort("a")
     thread.sleep()
     assert engine.sleeps == 1
+
+
+# -- reading ahead ----------------------------------------------------------------------------------------------------
+
+
+def wait_until(condition):
+    deadline_s = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_an_idle_engine_reads_ahead_one_prompt_after_the_other(engine, thread):
+    thread.read_ahead(lambda: [("ab", None), ("abcd", None)], lora_request="an adapter")
+    wait_until(lambda: len(engine.added) == 2 and not engine.waiting)
+    assert [(prompt, options) for prompt, options in engine.added] == [
+        ("ab", {"lora_request": "an adapter"}),
+        ("abcd", {"lora_request": "an adapter"}),
+    ]
+    assert engine.aborted == []
+
+
+def test_who_asks_at_once_is_not_disturbed_by_reading_ahead(engine, thread):
+    made = []
+    thread.read_ahead(lambda: made.append(1) or [("ahead", None)])
+    arrivals = queue.SimpleQueue()
+    thread.submit("1", "abc", None, arrivals.put)
+    assert collect(arrivals) == "abc"
+    time.sleep(READ_AHEAD_AFTER_S * 3)
+    assert made == []
+    assert [prompt for prompt, _ in engine.added] == ["abc"]
+
+
+def test_who_asks_ends_what_is_read_ahead(engine, thread):
+    engine.step_may_go.clear()
+    thread.read_ahead(lambda: [("a long prompt", None), ("a longer prompt", None)])
+    wait_until(lambda: engine.added)
+    arrivals = queue.SimpleQueue()
+    thread.submit("1", "abc", None, arrivals.put)
+    engine.step_may_go.set()
+    assert collect(arrivals) == "abc"
+    assert engine.aborted == ["ahead-1"]
+    assert [prompt for prompt, _ in engine.added] == ["a long prompt", "abc"]
+
+
+def test_an_engine_that_reads_ahead_can_sleep(engine, thread):
+    engine.step_may_go.clear()
+    thread.read_ahead(lambda: [("a long prompt", None)])
+    wait_until(lambda: engine.added)
+    threading.Timer(0.05, engine.step_may_go.set).start()
+    thread.sleep()
+    assert engine.sleeps == 1
+
+
+@pytest.mark.parametrize("prompts", [[("", None)], None], ids=["a prompt that the engine refuses", "no prompts"])
+def test_reading_ahead_breaks_nothing(engine, thread, prompts):
+    asked = threading.Event()
+    thread.read_ahead(lambda: asked.set() or prompts)
+    assert asked.wait(10)
+    arrivals = queue.SimpleQueue()
+    thread.submit("1", "abc", None, arrivals.put)
+    assert collect(arrivals) == "abc"
