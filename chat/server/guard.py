@@ -72,7 +72,6 @@ class Guard:
     async def _guard_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send)
         body_read = False
-        place: Place | None = None
         try:
             caller = self._admit(scope, exchange.path)
             if caller is None:  # open to all: nothing is read, nothing changed
@@ -89,8 +88,8 @@ class Guard:
                     self._policy.check_body(exchange.path, parsed, caller)
                     body = encode(parsed)
             if self._policy.asks_engine(exchange.path, parsed):
-                place = self._places_of(scope).take(caller.owner)
-            scope = _for_app(scope, caller, exchange.request_id, body, self._policy.closed_headers, place)
+                exchange.place = self._places_of(scope).take(caller.owner)
+            scope = _for_app(scope, caller, exchange.request_id, body, self._policy.closed_headers, exchange.place)
             GUARD_SECONDS.observe(time.perf_counter() - exchange.begun_s - exchange.waited_s)
             await self.app(scope, receive if body is None else replay(body, receive), exchange.send)
         except Disconnected:
@@ -103,8 +102,7 @@ class Guard:
                 await drain(receive)
                 await exchange.send({"type": "http.response.body", "body": b""})
         finally:
-            if place is not None and not place.stays:
-                place.leave()
+            exchange.leave_place()
             exchange.log()
 
     async def _read_body(self, scope: Scope, receive: Receive, exchange: _Exchange) -> bytes:
@@ -180,6 +178,7 @@ class _Exchange:
         self.status = 0
         self.begun_s = time.perf_counter()
         self.waited_s = 0.0  # for the body
+        self.place: Place | None = None
         self._method = scope["method"]
         self._send = send
 
@@ -191,7 +190,14 @@ class _Exchange:
             if self.status == 503 and not any(name.lower() == b"retry-after" for name, _ in headers):
                 headers.append(RETRY_AFTER)  # vLLM's own refusals say nothing of when
             message = {**message, "headers": headers}
+        elif not message.get("more_body", False):
+            self.leave_place()  # before the client knows: what it asks next must find it free
         await self._send(message)
+
+    def leave_place(self) -> None:
+        """Give the place back, unless the answer goes on behind the reply."""
+        if self.place is not None and not self.place.stays:
+            self.place.leave()
 
     def log(self) -> None:
         """Say who asked for what; never what was said."""

@@ -353,6 +353,29 @@ def test_a_place_is_free_again_whatever_becomes_of_the_request(tmp_path):
     assert ask(guard_with(tmp_path, max_requests=1), "/v1/completions", body=b"{").status == 400
 
 
+def test_a_place_is_free_before_the_client_knows_the_end_of_its_answer(tmp_path):
+    """A client that asks again as soon as it has its answer was refused, since its first request was still ending."""
+
+    class Lingering(Routes):
+        async def __call__(self, scope, receive, send):
+            await super().__call__(scope, receive, send)
+            await asyncio.sleep(3600)
+
+    guard = guard_with(tmp_path, Lingering(), max_requests=1)
+
+    async def ask_twice():
+        first = asyncio.create_task(send_to(guard))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(send_to(guard))
+        await asyncio.sleep(0)
+        assert not first.done()
+        assert not second.done()  # not refused
+        first.cancel()
+        second.cancel()
+
+    asyncio.run(ask_twice())
+
+
 def test_an_answer_can_be_stopped_when_all_places_are_taken(tmp_path):
     routes = Waiting()
     guard = guard_with(tmp_path, routes, max_requests=1, allowed_paths=("/v1/chat/*",))

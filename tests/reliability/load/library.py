@@ -96,7 +96,7 @@ class Library:
         self._store.search(said(self._chance).split()[0], limit=10)
         if self._kept:
             found = self._store.load(self._chance.choice(self._kept))
-            assert transfer.from_dict(transfer.to_dict(found)).id == found.id
+            assert transfer.from_dict(json.loads(transfer.to_json(found))).id == found.id
 
     def _asked(self) -> list[dict[str, Any]]:
         return [{"role": "user", "content": said(self._chance)}]
