@@ -21,6 +21,7 @@ SETTINGS = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
+    "xtick.labelsize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -38,7 +39,7 @@ def draw_turns(figures: Mapping[str, Any]) -> None:
     prompt = {name: ms[name] for name in ("apply_chat_template", "PromptBuilder.build")}
     first = {name: ms[name] for name in ("LLM.chat", "VLLMWrapper.reply")}
     panels = [("The prompt of turn N", "ms", prompt), ("The first token of turn N", "ms", first)]
-    _draw("growth-turns", panels, label)
+    _draw("growth-turns", panels, label, scale="log")
 
 
 def draw_clients(short: Mapping[str, Any]) -> None:
@@ -60,15 +61,17 @@ def draw_start(seconds: Mapping[str, Line]) -> None:
     _draw("growth-start", [("From the command to the first token", "s", seconds)], "weights, MB")
 
 
-def _draw(name: str, panels: list[tuple[str, str, Mapping[str, Line]]], label: str) -> None:
-    """Draw panels side by side; in each, the peer's line first."""
+def _draw(name: str, panels: list[tuple[str, str, Mapping[str, Line]]], label: str, scale: str = "linear") -> None:
+    """Draw panels side by side; in each, the peer's line first. ``scale``: of what is measured."""
     with matplotlib.rc_context(SETTINGS):
-        figure, places = pyplot.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.2), squeeze=False)
+        figure, places = pyplot.subplots(1, len(panels), figsize=(5.4 * len(panels), 3.4), squeeze=False)
         for axes, (title, unit, lines) in zip(places[0], panels, strict=True):
             for (line_name, line), colour in zip(lines.items(), (PEER_COLOUR, OURS_COLOUR), strict=True):
                 places_below = [float(place) for place in line]
                 axes.plot(places_below, list(line.values()), marker="o", markersize=4, color=colour, label=line_name)
-            axes.set(title=title, xlabel=label, ylabel=unit, xscale="log", ylim=(0, None))
+            axes.set(title=title, xlabel=label, ylabel=unit, xscale="log", yscale=scale)
+            if scale == "linear":
+                axes.set_ylim(0, None)
             axes.set_xticks(places_below, [f"{int(place):,}" for place in places_below])
             axes.minorticks_off()
             axes.legend(frameon=False)
