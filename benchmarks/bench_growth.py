@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.bench_prompt import Bench, seconds, turns  # noqa: E402
-from benchmarks.report import RESULTS, write  # noqa: E402
+from benchmarks.report import kept, write  # noqa: E402
 
 TURNS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 NUM_TIMED = 3  # turns at each place; the median is reported
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--template", type=Path, help="a Jinja file, where that folder holds none")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
-    figures = before()
+    figures = kept("bench_growth", ("turns", "start_s"))
     if "turns" in options.only and options.tokenizer is None:
         print("turns are left out: they need --tokenizer FOLDER, with Qwen's tokenizer")
     elif "turns" in options.only:
@@ -63,15 +63,6 @@ def main() -> None:
     if "draw" in options.only:
         draw_all(figures)
     write("bench_growth", figures)
-
-
-def before() -> dict[str, Any]:
-    """Return what was measured earlier."""
-    try:
-        kept = json.loads((RESULTS / "bench_growth.json").read_text("utf-8"))
-    except OSError:
-        return {}
-    return {name: kept[name] for name in ("turns", "start_s") if name in kept}
 
 
 # -- turn 1 to 1,000 ---------------------------------------------------------------------------------------------------
@@ -203,9 +194,8 @@ def draw_all(figures: dict[str, Any]) -> None:
         draw_turns(figures["turns"])
     if "start_s" in figures:
         draw_start(figures["start_s"])
-    served = RESULTS / "bench_serve.json"
-    if served.is_file() and (short := json.loads(served.read_text("utf-8")).get("short_prompts")):
-        draw_clients(short)
+    if short := kept("bench_serve", ["short_prompts"]):
+        draw_clients(short["short_prompts"])
     else:
         print("no picture of the throughput: bench_serve.py has not been run")
 

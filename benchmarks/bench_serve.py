@@ -16,7 +16,7 @@ turn 50          one client at a time, ``/v1/responses``: with ``conversation``,
                  stateless with the whole conversation, on both servers: time to the first token, bytes of the request
 
 A ratio is that of ours over stock vLLM's in one round; the rounds' median is reported. FOLDER holds Qwen's tokenizer;
-without one the last two are left out.
+without one the last two are left out. A part that is not run keeps its figures of before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import psutil
 
 from benchmarks.bench_prompt import turns
-from benchmarks.report import spread, write
+from benchmarks.report import kept, spread, write
 from benchmarks.serve_load import run_vllm_load, write_prompts
 from benchmarks.serve_turns import measure_kept, measure_long
 from benchmarks.servers import OURS, STOCK, Served, both_servers
@@ -44,6 +44,7 @@ from model_hub import DEMO_MODEL_DIR
 
 NUM_TOKENS = 16  # of each answer to a short prompt
 REQUESTS = {1: 30, 4: 60, 16: 160, 64: 192, 128: 256}  # by number of clients; some seconds each on two cores
+PARTS = ("short_prompts", "processor_ms_of_http", "long_histories", "turn_50")
 WANTED = {"throughput": 0.98, "p99_ttft": 1.03}
 
 
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("short", "long"), help="one of the two models alone")
     options = parser.parse_args()
-    figures: dict[str, Any] = {}
+    figures = kept("bench_serve", PARTS) if options.only else {}
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         if importlib.util.find_spec("pandas") is None:
             print(

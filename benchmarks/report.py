@@ -60,6 +60,15 @@ def keep(data: Mapping[str, Any]) -> None:
     (RESULTS / f"{data['benchmark']}.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
+def kept(name: str, parts: Sequence[str]) -> dict[str, Any]:
+    """Return what was measured earlier of some parts of a benchmark, for a run of the others alone."""
+    try:
+        data = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    except OSError:
+        return {}
+    return {part: data[part] for part in parts if part in data}
+
+
 def write(name: str, figures: Mapping[str, Any]) -> None:
     """Keep a script's figures, and print them as its last line."""
     data = record(name, figures, sys.argv[1:])
