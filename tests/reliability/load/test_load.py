@@ -18,9 +18,9 @@ from tests.reliability.load.watch import Watch, cpu_seconds, processes_of
 SEED = 10
 MAX_REQUESTS = LIMITS["--max-requests"]
 NUM_TOKENS = 8  # of an answer: as many requests as possible
-WARM_S = scale.scaled(20, 2)
-CAPACITY_S = scale.scaled(30, 4)
-LOAD_S = scale.scaled(600, 10)
+WARM_S = scale.scaled(20, 1)
+CAPACITY_S = scale.scaled(30, 3)
+LOAD_S = scale.scaled(600, 8)
 KINDS = ("chat",) * 5 + ("streamed",) * 3 + ("responses", "interactive")
 # Who sends how much: one owner wants more than the whole server can do, the others nearly as much together.
 SHARES = {"alice": 0.6, "bob": 0.2, "local": 0.2}

@@ -22,7 +22,7 @@ from tests.reliability.load.watch import Watch, processes_of
 from tests.serving import RunningServer
 
 SEED = 10
-SOAK_S = scale.scaled(1200, 20)
+SOAK_S = scale.scaled(1200, 15)
 # Who keeps conversations does one thing at a time, so that nobody deletes what another is at work on.
 GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
 # From the first third of the run to its end, of each process, by the line through the samples: a leak of a kilobyte a
