@@ -16,7 +16,7 @@ import uvicorn.config
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["ApiProcess", "LimitedProtocol"]
+__all__ = ["ApiProcess", "LimitedProtocol", "without_queries"]
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEAD_S = 10.0
@@ -38,9 +38,18 @@ class ApiProcess:
             logger.addHandler(handler)
             logger.setLevel(logging.INFO)
             logger.propagate = False
+        logging.getLogger("uvicorn.error").addFilter(without_queries)
 
     async def init_state(self, engine_client: Any, state: Any, args: argparse.Namespace) -> None:
         """Nothing is kept."""
+
+
+def without_queries(record: logging.LogRecord) -> bool:
+    """Take the query off the address of a websocket, which uvicorn logs also where it logs no requests: some clients
+    put their key there."""
+    if isinstance(record.args, tuple) and "WebSocket" in str(record.msg):
+        record.args = tuple(one.partition("?")[0] if isinstance(one, str) else one for one in record.args)
+    return True
 
 
 class LimitedProtocol(HttpToolsProtocol):

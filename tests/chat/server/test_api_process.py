@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import socket
 import threading
@@ -14,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from chat.server import api_process
-from chat.server.api_process import ApiProcess, LimitedProtocol
+from chat.server.api_process import ApiProcess, LimitedProtocol, without_queries
 from chat.server.guard import Guard
 from chat.server.guard_settings import GuardSettings
 
@@ -169,3 +170,13 @@ def test_a_process_of_vllm_gets_the_limits_and_a_log(capsys):
         assert "INFO somebody asked" in capsys.readouterr().err
     finally:
         logger.handlers, logger.level, logger.propagate, uvicorn.config.HTTP_PROTOCOLS["auto"] = before
+
+
+def test_the_log_of_websockets_holds_no_query(caplog):
+    """uvicorn writes the whole address of a refused websocket, key and all."""
+    said = [('%s - "WebSocket %s" 403', ("127.0.0.1:1", "/v1/realtime?api_key=secret")), ("Is it %s?", ("a?b",))]
+    records = [logging.makeLogRecord({"msg": message, "args": arguments}) for message, arguments in said]
+    assert all(map(without_queries, records))
+    assert [one.getMessage() for one in records] == ['127.0.0.1:1 - "WebSocket /v1/realtime" 403', "Is it a?b?"]
+    ApiProcess().attach_router(FastAPI())
+    assert without_queries in logging.getLogger("uvicorn.error").filters
