@@ -22,10 +22,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     # -- beginning and end --
     "banner": ("{name} · /help lists the commands, Ctrl-D leaves", "{name} · /help 列出命令，Ctrl-D 退出"),
     "banner.demo": (
-        "This is the embedded demo model: tiny, trained in minutes, English, and often wrong. It shows that everything "
-        "works.\nFor real answers: python vllm_deploy.py chat --model Qwen/Qwen3-0.6B",
-        "这是内置的演示模型：很小，只训练了几分钟，只会英语，而且常常出错。它用来证明一切运行正常。\n"
-        "要得到真正的回答：python vllm_deploy.py chat --model Qwen/Qwen3-0.6B",
+        "This is the embedded demo model: tiny, in English and Chinese, often wrong.\n"
+        "It shows that everything works. For real answers: --model Qwen/Qwen3-0.6B",
+        "这是内置的演示模型：很小，会英语和中文，常常出错。\n"
+        "它用来证明一切运行正常。要得到真正的回答：--model Qwen/Qwen3-0.6B",
     ),
     "label.you": ("You: ", "您："),
     "label.model": ("{name}:", "{name}："),

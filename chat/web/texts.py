@@ -61,9 +61,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "log": ("What has been said", "对话内容"),
     "welcome": ("What shall we talk about?", "想聊点什么？"),
     "welcome.demo": (
-        "This is the embedded demo model: tiny, English, and often wrong. It shows that everything works. For real "
-        "answers: --model Qwen/Qwen3-0.6B",
-        "这是内置的演示模型：很小，只会英语，而且常常出错。它用来证明一切运行正常。"
+        "This is the embedded demo model: tiny, in English and Chinese, often wrong. It shows that everything works. "
+        "For real answers: --model Qwen/Qwen3-0.6B",
+        "这是内置的演示模型：很小，会英语和中文，常常出错。它用来证明一切运行正常。"
         "要得到真正的回答：--model Qwen/Qwen3-0.6B",
     ),
     "copy": ("Copy", "复制"),
