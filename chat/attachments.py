@@ -46,12 +46,14 @@ def read_attachment(path: Path) -> Attachment:
     """
     path = Path(os.path.expanduser(path))  # what names no user stays as it is
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe may have no end
+            raise CommandError(f"{path} is no file")
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
             size = path.stat().st_size
             raise CommandError(f"{path} has {size:,} bytes; at most {MAX_FILE_BYTES:,} can be attached")
         data = path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise CommandError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     text, encoding = _decode(data, path)
     return Attachment(path.name, text.replace("\r\n", "\n"), encoding, len(data))
 

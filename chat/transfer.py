@@ -155,8 +155,8 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise StoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > MAX_FILE_BYTES:
         raise StoreError(f"{path} is larger than {MAX_FILE_BYTES:,} bytes", hint="Split the file.")
     mark = next((encoding for mark, encoding in BYTE_ORDER_MARKS.items() if data.startswith(mark)), None)
@@ -372,11 +372,12 @@ def write(path: str | Path, text: str, *, overwrite: bool = False) -> None:
     Raises:
         StoreError: the file is there already, or cannot be written.
     """
-    path = Path(os.path.realpath(os.path.expanduser(path)))  # a link keeps being one
+    path = Path(os.path.expanduser(path))
     data = NO_CHARACTERS.sub("\ufffd", text).encode()
     if path.is_dir():
         raise StoreError(f"{path} is a folder", hint="Name a file in it.")
     try:
+        path = Path(os.path.realpath(path))  # a link keeps being one
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=".export-", dir=path.parent)  # 0600
         try:
@@ -389,8 +390,8 @@ def write(path: str | Path, text: str, *, overwrite: bool = False) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         _sync_folder(path.parent)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise StoreError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _put_in_place(temporary: str, path: Path, *, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save", "tell_attached"]
 
+MAX_DIGITS = 9
 FORMATS = {"md": ".md", "json": ".json", "openai": ".jsonl"}
 NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
@@ -119,7 +120,7 @@ def _import(repl: Repl, argument: str) -> list[str]:
     if not argument:
         raise CommandError(repl.texts("file.which"))
     store = repl.session.store
-    return [store.insert(conversation).id for conversation in transfer.read(Path(argument))]
+    return [conversation.id for conversation in store.insert_all(transfer.read(Path(argument)))]
 
 
 def _write(repl: Repl, path: Path, text: str) -> None:
@@ -135,8 +136,9 @@ def _write(repl: Repl, path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         transfer.write(path, text, overwrite=True)
-    except OSError as error:
-        raise CommandError(repl.texts("save.cannot", path=path, reason=error.strerror or error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise CommandError(repl.texts("save.cannot", path=path, reason=reason)) from error
     repl.display.line(repl.texts("save.done", path=path))
 
 
@@ -160,7 +162,9 @@ def _code(repl: Repl, words: list[str]) -> str:
     from chat.terminal.markdown import split_blocks
 
     blocks = [block.code.rstrip("\n") for block in split_blocks(_answer(repl, "")) if block.kind == "fence"]
-    number = int(words[0]) if words and words[0].isdecimal() else 1
+    number = 1
+    if words:
+        number = int(words[0]) if words[0].isdecimal() and len(words[0]) <= MAX_DIGITS else 0
     if not 1 <= number <= len(blocks):
         raise CommandError(repl.texts("copy.no_code", n=words[0] if words else 1, count=len(blocks)))
     return blocks[number - 1]

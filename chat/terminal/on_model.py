@@ -37,6 +37,7 @@ __all__ = [
     "tokens",
 ]
 
+MAX_DIGITS = 9
 THINKING_VIEWS = ("full", "collapsed", "hidden")
 THINKING_MODES = {"on": True, "off": False, "auto": None}
 CONTEXT_POLICIES = ("roll", "ask", "error")
@@ -113,7 +114,7 @@ def think(repl: Repl, argument: str) -> None:
         stream.finish()
         return
     if word == "budget":
-        if not rest.strip().isdigit():
+        if not rest.strip().isdecimal() or len(rest) > MAX_DIGITS:
             raise CommandError(texts("think.budget.bad", value=rest))
         session.thinking_budget = int(rest)
     elif word in THINKING_MODES and not rest:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -17,7 +18,7 @@ from benchmarks import report
 from errors import ChatError, describe
 from tests.reliability import scale
 
-__all__ = ["CASE_LIMIT_S", "CASES", "refused", "run_cases"]
+__all__ = ["CASE_LIMIT_S", "CASES", "folder_in_memory", "keep_figures", "refused", "run_cases"]
 
 CASES = 100_000  # of a target that needs no process of its own
 CASE_LIMIT_S = 20.0  # on a busy machine; what takes longer hangs
@@ -62,7 +63,7 @@ def run_cases(target: str, case: Case, *, short: int, full: int = CASES, batch: 
                 break
         slowest_s = max(slowest_s, time.perf_counter() - case_begun_s)
     seconds = time.perf_counter() - begun_s
-    _keep(
+    keep_figures(
         target,
         {
             "cases": outcomes.total() * batch,
@@ -76,6 +77,14 @@ def run_cases(target: str, case: Case, *, short: int, full: int = CASES, batch: 
         defects.values()
     )
     return outcomes
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """Give a folder of which nothing waits for a disk, where there is one: most cases write a file."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
 
 
 def refused(error: ChatError, *, secret: str = "") -> str:
@@ -114,10 +123,10 @@ def _describe(target: str, number: int, error: BaseException) -> str:
     return f"{target}: FUZZ_SEED={SEED} FUZZ_CASE={number}\n{told[-3500:]}"
 
 
-def _keep(target: str, figures: dict[str, object]) -> None:
+def keep_figures(target: str, figures: dict[str, object]) -> None:
     """Put a target's figures beside those of the targets that were run before."""
     file = Path(report.RESULTS) / "reliability_fuzz.json"
-    if ONE_CASE or NUM_CASES:
+    if ONE_CASE or (NUM_CASES and not scale.FULL):
         print(f"\n{target}: {figures}")
         return
     known = json.loads(file.read_text("utf-8"))["targets"] if file.exists() and scale.FULL else {}

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,13 +32,14 @@ from prompt_utils import PromptBuilder
 from reply_request import RequestMaker
 from tests.chat.terminal.scripted import ScriptedBackend, ScriptedStream
 from tests.program import ROOT
-from tests.reliability.cases import refused, run_cases
+from tests.reliability.cases import folder_in_memory, refused, run_cases
 from tests.reliability.mutation import mutate_bytes, mutate_value, odd_text, to_bytes, to_json
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "input"
+def file() -> Iterator[Path]:
+    with folder_in_memory() as folder:
+        yield folder / "input"
 
 
 def spoiled(rng: random.Random, good: Sequence[bytes], pieces: Sequence[bytes] = ()) -> bytes:
@@ -131,7 +132,7 @@ class Prompting(ScriptedBackend):
         return stream
 
 
-LINES = 10  # of a batch file
+LINES = 25  # of a batch file
 BATCH: list[dict[str, Any]] = [
     {"messages": [{"role": "system", "content": "Be terse."}, {"role": "user", "content": "Hi"}], "temperature": 0.5},
     {"id": "b", "messages": [{"role": "user", "content": "你好"}], "stop": ["."], "max_tokens": 5, "logprobs": 1},
@@ -164,7 +165,7 @@ def backend() -> Prompting:
 def test_every_line_of_a_batch_has_its_answer_or_its_error(file, backend):
     """Whatever stands in the lines: each has a record of its own, and a second run finds nothing left to do."""
     target = file.with_name("replies")
-    good = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [*BATCH, *BATCH]).encode()
+    good = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in BATCH * (LINES // len(BATCH))).encode()
 
     def case(rng: random.Random) -> str:
         if rng.random() < 0.8:
@@ -192,7 +193,7 @@ def test_every_line_of_a_batch_has_its_answer_or_its_error(file, backend):
         return "answered" if result.num_done else "only errors"
 
     outcomes = run_cases("lines of batch files", case, short=300, batch=LINES)
-    assert set(outcomes) == {"answered", "only errors", "refused"}
+    assert set(outcomes) >= {"answered", "refused"}
 
 
 def test_replies_of_an_earlier_run_are_never_lost(file, backend):
@@ -213,7 +214,7 @@ def test_replies_of_an_earlier_run_are_never_lost(file, backend):
         assert target.read_bytes().startswith(data[: data.rfind(b"\n") + 1])
         return "gone on with"
 
-    assert set(run_cases("replies of a batch", case, short=150)) == {"gone on with", "refused"}
+    assert set(run_cases("replies of a batch", case, short=100, full=10_000)) == {"gone on with", "refused"}
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

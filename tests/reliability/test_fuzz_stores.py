@@ -6,7 +6,6 @@ import contextlib
 import io
 import random
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import pytest
 
 from chat import manage, transfer
-from chat.conversation import Conversation, Message
+from chat.conversation import Conversation, Message, make_id
 from chat.store import ConversationStore
 from chat.store_schema import MIGRATIONS
 from chat.store_served import KeptResponse
 from chat.store_upkeep import backup, describe_store
 from errors import StoreError
-from tests.reliability.cases import refused, run_cases
+from tests.reliability.cases import folder_in_memory, refused, run_cases
 from tests.reliability.mutation import mutate_bytes, odd_value
 
 Spoil = Callable[[random.Random, Path], None]
@@ -32,14 +31,13 @@ NOT_STORES = [
     b"SQLite format 2\0" * 300,
     bytes(9000),
 ]
+NOT_JSON = ["[1]", "{}", '{"a": [}', "[[]]", b"abc", "null", "7"]
 
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder in memory, where there is one: every case writes a store."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        yield Path(name)
+    with folder_in_memory() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +91,7 @@ def test_a_damaged_store_is_refused_or_read_as_far_as_it_goes(stores, folder):
             assert file.read_bytes() == data, "a store that is refused was changed"
             return refused(error)
         try:
-            return _use(store, folder)
+            return _use(rng, store, folder)
         finally:
             store.close()
 
@@ -101,42 +99,41 @@ def test_a_damaged_store_is_refused_or_read_as_far_as_it_goes(stores, folder):
     assert set(outcomes) == {"refused", "partly read", "read"}
 
 
-def _use(store: ConversationStore, folder: Path) -> str:
-    """Do all that can be done with a store; each may fail, with an error of ours."""
+def _use(rng: random.Random, store: ConversationStore, folder: Path) -> str:
+    """Do some of what can be done with a store; each may fail, with an error of ours."""
     damaged = 0
-    found: list[Any] = []
+    ids: list[str] = []
 
-    def try_to(do: Callable[[], Any]) -> None:
-        nonlocal damaged
-        try:
-            do()
-        except StoreError as error:
-            refused(error)
-            damaged += 1
-
-    def read(conversation_id: str) -> None:
-        conversation = store.load(conversation_id)
+    def read() -> None:
+        conversation = store.load(rng.choice(ids))
         transfer.to_markdown(conversation)
         transfer.to_json(conversation)
         transfer.to_jsonl([conversation])
+        conversation.redo(9)
         store.add(conversation, Message("user", "And now?"))
-        store.settle(conversation.id)
 
+    ways: list[Callable[[], Any]] = [
+        lambda: manage.list_conversations(store, limit=10),
+        lambda: manage.search(store, "灯塔"),
+        lambda: store.unfinished(),
+        lambda: store.served.find_session(7, owner="local"),
+        lambda: store.served.find_response("a" * 24, owner="local"),
+        lambda: store.leases.take(rng.choice(ids), make_id(), owner="local") if ids else None,
+        lambda: describe_store(store),
+        lambda: backup(store, folder / "copy.sqlite", overwrite=True),
+        lambda: store.insert(Conversation(title="new")),
+        lambda: store.settle(rng.choice(ids)) if ids else None,
+        lambda: store.delete(rng.choice(ids)) if ids else None,
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
-        try_to(lambda: found.extend(store.recent(limit=10)))
-        try_to(lambda: manage.list_conversations(store, limit=10))
-        try_to(lambda: manage.search(store, "灯塔"))
-        try_to(store.unfinished)
-        for summary in found:
-            try_to(lambda: read(summary.id))  # noqa: B023 (called at once)
-        try_to(lambda: store.served.find_session(7, owner="local"))
-        try_to(lambda: store.served.find_response("a" * 24, owner="local"))
-        try_to(store.leases.running)
-        try_to(lambda: describe_store(store))
-        try_to(lambda: backup(store, folder / "copy.sqlite", overwrite=True))
-        try_to(lambda: store.insert(Conversation(messages={})))
-        if found:
-            try_to(lambda: store.delete(found[0].id))
+        for way in (lambda: ids.extend(line.id for line in store.recent(limit=10)), read, *rng.sample(ways, 2)):
+            if way is read and not ids:
+                continue
+            try:
+                way()
+            except StoreError as error:
+                refused(error)
+                damaged += 1
     return "partly read" if damaged else "read"
 
 
