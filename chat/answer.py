@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from errors import ChatError
 from vllm_wrapper import Delta, Reply
 
-__all__ = ["SAVE_INTERVAL_S", "Answer"]
+__all__ = ["SAVE_INTERVAL_S", "Answer", "kept_meanwhile"]
 
 SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 
@@ -58,3 +61,30 @@ class Answer:
         """Take the finished reply."""
         self.reply = reply
         self.text, self.reasoning = reply.text, reply.reasoning
+
+
+@contextlib.contextmanager
+def kept_meanwhile(answer: Answer, save: Callable[[Answer], object]) -> Iterator[None]:
+    """Keep what has arrived of an answer while a block receives it, at least every second, in another thread.
+
+    So a model that falls silent in the middle of an answer does not keep what it said before from being saved.
+
+    Args:
+        save: keeps it; the block must leave alone what this changes.
+    """
+    is_over = threading.Event()
+
+    def keep() -> None:
+        num_saved = 0
+        while not is_over.wait(SAVE_INTERVAL_S):
+            if answer.num_deltas > num_saved:
+                num_saved = answer.num_deltas
+                save(answer)
+
+    thread = threading.Thread(target=keep, name="keep-answer", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from chat.answer import Answer, kept_meanwhile
 from chat.backend import Backend, BackendStream
 from chat.conversation import Conversation, Message
 from chat.talk import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
-from errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, describe
+from errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, StoreError, describe
 from tool_calling import Tool, call_tool
 from vllm_wrapper import Reply, ToolCall
 
@@ -63,6 +64,7 @@ def ask(
     options: Mapping[str, Any] | None = None,
     tools: Tools | None = None,
     keep: Callable[[Message], object] = lambda message: None,
+    keep_partial: Callable[[Message], object] = lambda message: None,
     output: TextIO | None = None,
     errors: TextIO | None = None,
 ) -> int:
@@ -76,6 +78,8 @@ def ask(
         options: what :meth:`vllm_wrapper.VLLMWrapper.stream` takes.
         tools: what the model may call.
         keep: called with each message as soon as it is whole: the answer, and before it calls and their results.
+            What there is of an answer that fails is kept as well.
+        keep_partial: called every second with what there is of an answer, under the id that it keeps; in a thread.
         output, errors: standard output and standard error, if left out.
     """
     output, errors = output or sys.stdout, errors or sys.stderr
@@ -94,8 +98,8 @@ def ask(
         for number in range(MAX_ROUNDS + 1):
             asked = [*messages, *(message.as_dict() for message in added)]
             with backend.stream(asked, **options) as stream:
-                reply = _print_answer(stream, output, quiet=as_json)
-            add(Message.from_reply(reply))
+                reply, message = _receive(stream, None if as_json else output, keep, keep_partial)
+            add(message)
             if tools is None or not added[-1].tool_calls:
                 break
             for call in reply.tool_calls:
@@ -189,8 +193,14 @@ def ask_in_conversation(
 ) -> int:
     """Ask behind what was said before, and keep question and answer; return the exit code.
 
-    The question is on disk before the engine sees it, so it is kept also if the answer fails.
+    The question is on disk before the engine sees it, so it is kept also if the answer fails; the answer is kept while
+    it comes.
     """
+
+    def keep_partial(message: Message) -> None:
+        with contextlib.suppress(StoreError):  # the whole answer tries it again, and says so
+            store.add(conversation, message)
+
     store.add(conversation, Message("user", question))
     return ask(
         backend,
@@ -199,6 +209,7 @@ def ask_in_conversation(
         options=options,
         tools=tools,
         keep=lambda message: store.add(conversation, message),
+        keep_partial=keep_partial,
     )
 
 
@@ -247,19 +258,42 @@ def read_question(words: Sequence[str], file: Path | None, stdin: TextIO) -> str
     return question
 
 
-def _print_answer(stream: BackendStream, output: TextIO, *, quiet: bool) -> Reply:
+def _receive(
+    stream: BackendStream,
+    output: TextIO | None,
+    keep: Callable[[Message], object],
+    keep_partial: Callable[[Message], object],
+) -> tuple[Reply, Message]:
+    """Receive an answer, print it if there is an output, keep it as it grows; return it, and the message that it is."""
+    answer, begun = Answer(), Message("assistant", "", status="partial")
+
+    def so_far(answer: Answer) -> Message:
+        return dataclasses.replace(begun, content=answer.text, reasoning=answer.reasoning)
+
+    try:
+        with kept_meanwhile(answer, lambda answer: keep_partial(so_far(answer))):
+            reply = _print_answer(stream, answer, output)
+    except ChatError:
+        if not answer.is_empty:
+            keep(dataclasses.replace(so_far(answer), status="complete", finish_reason="abort"))
+        raise
+    return reply, dataclasses.replace(Message.from_reply(reply), id=begun.id)
+
+
+def _print_answer(stream: BackendStream, answer: Answer, output: TextIO | None) -> Reply:
     """Print the text of an answer as it comes; Ctrl-C ends it and keeps what there is."""
     printed = ""
     try:
         for delta in stream:
-            if delta.kind == "text" and not quiet:
+            answer.add(delta)
+            if delta.kind == "text" and output is not None:
                 output.write(delta.text)
                 output.flush()
                 printed = delta.text
     except KeyboardInterrupt:
         stream.abort()
     reply = stream.reply
-    if not quiet and printed and not printed.endswith("\n"):
+    if output is not None and printed and not printed.endswith("\n"):
         output.write("\n")
         output.flush()
     return reply

@@ -77,19 +77,22 @@ def run_batch(
         descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise ChatError(f"{target} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as output:
-        run = _Run(backend, options or {}, output)
+    try:
+        run = _Run(backend, options or {}, target, descriptor)
         num_done, num_failed, interrupted = run.answer(unanswered[:limit], progress=progress)
+    finally:
+        os.close(descriptor)
     return BatchResult(num_done, num_failed, len(lines) - len(unanswered), interrupted)
 
 
 class _Run:
     """The answers under way, and the file that they go to."""
 
-    def __init__(self, backend: Backend, options: Mapping[str, Any], output: Any) -> None:
+    def __init__(self, backend: Backend, options: Mapping[str, Any], target: Path, descriptor: int) -> None:
         self._backend = backend
         self._options = options
-        self._output = output
+        self._target = target
+        self._descriptor = descriptor
         self._streams: set[BackendStream] = set()
         self._lock = threading.Lock()  # guards _streams and _stopped
         self._stopped = False
@@ -144,9 +147,17 @@ class _Run:
             return _record(line, None, InvalidMessageError(str(error)))
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        self._output.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-        self._output.flush()
-        os.fsync(self._output.fileno())
+        # Half a character, which an id may hold, is written as JSON spells it.
+        line = json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
+        try:
+            while line:  # a disk that is nearly full takes a part
+                line = line[os.write(self._descriptor, line) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise ChatError(
+                f"{self._target} cannot be written: {error.strerror}",
+                hint="What was written is safe: the same command goes on once there is room.",
+            ) from error
 
     def _stop(self) -> None:
         with self._lock:
@@ -157,7 +168,7 @@ class _Run:
 
 def _read_lines(source: Path) -> list[_Line]:
     try:
-        texts = source.read_text("utf-8-sig").splitlines()
+        texts = source.read_text("utf-8-sig").split("\n")  # not splitlines: JSON may hold U+2028, which ends no line
     except (OSError, UnicodeDecodeError) as error:
         raise ChatError(f"{source} cannot be read: {error}", hint="Name a file of JSON lines in UTF-8.") from error
     lines = [_read_line(text, number) for number, text in enumerate(texts, start=1) if text.strip()]
@@ -180,7 +191,7 @@ def _read_line(text: str, number: int) -> _Line:
         messages = body["messages"]
         if not isinstance(messages, list):
             raise ValueError("messages is not a list")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         return _Line(line_id, False, [], {}, InvalidMessageError(f"line {number}: {said}"))
     options = {name: value for name, value in body.items() if name not in NOT_SAMPLING | {"custom_id"}}
@@ -213,15 +224,25 @@ def _read_done(target: Path) -> set[str]:
         end = data.rfind(b"\n") + 1
         records = [json.loads(line) for line in data[:end].splitlines() if line.strip()]
         done = {str(record.get("custom_id") or record["id"]) for record in records}
-        if data and not done:
+        if data and not done and not _is_torn(data):
             raise ValueError("not one complete line of a batch")
         if end < len(data):
             os.truncate(target, end)
         return done
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ChatError(
             f"{target} is there and holds no replies of a batch: {error}", hint="Name another file for the replies."
         ) from error
+
+
+def _is_torn(data: bytes) -> bool:
+    """Tell whether data may be the beginning of a record, whose end a full disk or a crash has kept from it.
+
+    >>> _is_torn(b'{"id": "line-1", "te'), _is_torn(b'{"i'), _is_torn(b"notes")
+    (True, True, False)
+    """
+    beginning = b'{"id": "'
+    return data.startswith(beginning) or beginning.startswith(data)
 
 
 def _record(line: _Line, reply: Reply | None, error: ChatError | None) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class Turn:
     _pieces: asyncio.Queue[Piece | ChatError | None] = field(default_factory=asyncio.Queue)
     _task: asyncio.Task[None] | None = None
     _saving: asyncio.Task[None] | None = None
-    _saved_s: float = 0.0
+    _is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._answer = Message("assistant", "", id=self.lease.turn_id, status="partial")
@@ -191,10 +191,10 @@ class Turn:
         Args:
             num_reused_tokens: of the prompt, what was said before and is not encoded again.
         """
-        self._saved_s = time.monotonic()
         REUSED_TOKENS.inc(num_reused_tokens)
         CONVERSATIONS_OPEN.inc()
         self._task = asyncio.create_task(self._run(source), name=f"turn-{self.id}")
+        self._saving = asyncio.create_task(self._save_now_and_then(), name=f"saving-{self.id}")
         self.turns.watch(self)
 
     def when_over(self, call: Callable[[], None]) -> None:
@@ -233,7 +233,6 @@ class Turn:
                     last = piece
                     break
                 self._pieces.put_nowait(piece)
-                self._save_now_and_then()
         except asyncio.CancelledError:
             pass  # the engine has been told by the source; what there is of the answer is kept below
         except ChatError as raised:
@@ -254,12 +253,18 @@ class Turn:
         if piece.tool_calls is not None:
             self._answer = replace(self._answer, tool_calls=tuple(piece.tool_calls))
 
-    def _save_now_and_then(self) -> None:
-        is_saving = self._saving is not None and not self._saving.done()
-        if is_saving or time.monotonic() - self._saved_s < SAVE_INTERVAL_S:
-            return
-        self._saved_s = time.monotonic()
-        self._saving = asyncio.create_task(asyncio.to_thread(self._keep, self._so_far()))
+    async def _save_now_and_then(self) -> None:
+        """Keep what there is of the answer, also while the engine is silent."""
+        num_saved = 0
+        while not await self._ends_within(SAVE_INTERVAL_S):
+            if len(self._text) > num_saved:
+                num_saved = len(self._text)
+                await asyncio.to_thread(self._keep, self._so_far())
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_over.wait(), seconds)
+        return self._is_over.is_set()
 
     def _so_far(self) -> Message:
         text, reasoning = "".join(self._text), "".join(self._reasoning)
@@ -276,6 +281,7 @@ class Turn:
 
     async def _end(self, last: Piece, error: ChatError | None) -> None:
         """Keep the answer, give back the lease, and only then let the last piece out."""
+        self._is_over.set()
         if self._saving is not None:
             await self._saving
         try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
-from chat.answer import SAVE_INTERVAL_S, Answer
+from chat.answer import Answer, kept_meanwhile
 from chat.asking import Asking
 from chat.backend import BackendStream
 from chat.conversation import Conversation, Message
@@ -119,11 +118,11 @@ class Answering:
             self._stream = stream
             if answer.interrupted:
                 stream.abort()
-            saved_s = time.monotonic()
-            for delta in stream:
-                answer.add(delta)
-                if time.monotonic() - saved_s >= SAVE_INTERVAL_S:
-                    saver.save(answer)
-                    self.message_id = self._talk.conversation.tip_id
-                    saved_s = time.monotonic()
+            with kept_meanwhile(answer, lambda answer: self._save(saver, answer)):
+                for delta in stream:
+                    answer.add(delta)
             answer.end(stream.reply)
+
+    def _save(self, saver: Saver, answer: Answer) -> None:
+        saver.save(answer)
+        self.message_id = self._talk.conversation.tip_id

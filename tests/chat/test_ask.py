@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 
 import pytest
 
-from chat.ask import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, Tools, ask, ask_in_conversation, open_tools
+from chat.ask import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    Tools,
+    ask,
+    ask_in_conversation,
+    open_tools,
+)
 from chat.config import Settings
 from chat.store import ConversationStore
 from chat.talk import MAX_ROUNDS, REFUSED, STOPPED
-from errors import ChatError
-from tests.chat.terminal.scripted import ScriptedBackend
+from errors import ChatError, EngineError
+from tests.chat.terminal.scripted import Gate, ScriptedBackend
 from tool_calling import as_tools
 from vllm_wrapper import ToolCall
 
@@ -109,3 +120,31 @@ def test_tools_need_somebody_who_can_be_asked_or_an_explicit_word(tmp_path):
         open_tools(Settings(), is_wanted=True, is_asking=False),
     ):
         pass
+
+
+def test_an_answer_is_kept_while_it_comes_also_when_the_model_falls_silent(tmp_path, monkeypatch):
+    """Killed in the middle, ``ask`` had kept the question alone."""
+    monkeypatch.setattr("chat.answer.SAVE_INTERVAL_S", 0.02)
+    store = ConversationStore(tmp_path / "conversations.sqlite")
+    silence = Gate()
+    backend = ScriptedBackend(["Once upon ", silence, "a time."])
+    conversation = store.create()
+    asking = threading.Thread(target=lambda: ask_in_conversation(backend, store, conversation, "Tell me a story."))
+    asking.start()
+    deadline_s = time.monotonic() + 20
+    while len(kept := store.load(conversation.id).path()) < 2 and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    assert [(message.content, message.status) for message in kept[1:]] == [("Once upon ", "partial")]
+    silence.opened.set()
+    asking.join()
+    [_, answer] = store.load(conversation.id).path()
+    assert (answer.content, answer.status, answer.id) == ("Once upon a time.", "complete", kept[1].id)
+
+
+def test_what_came_of_an_answer_that_fails_is_kept(tmp_path):
+    store = ConversationStore(tmp_path / "conversations.sqlite")
+    backend = ScriptedBackend(["Half of ", EngineError("the engine has died")])
+    conversation = store.create()
+    assert ask_in_conversation(backend, store, conversation, "Tell me a story.") == EXIT_UNREACHABLE
+    [_, answer] = store.load(conversation.id).path()
+    assert (answer.content, answer.status, answer.finish_reason) == ("Half of ", "complete", "abort")

@@ -83,6 +83,25 @@ def test_the_question_is_on_disk_before_anything_is_generated(store):
     assert seen == ["the question"]
 
 
+def test_what_came_is_kept_also_when_the_engine_falls_silent(store, monkeypatch):
+    """It was kept with the next piece, which may come late or never."""
+    monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
+    conversation = store.create()
+
+    async def source():
+        yield Piece(text="Once upon ")
+        await asyncio.sleep(30)
+
+    async def talk():
+        await begun(Turns(store, ServedSettings()), conversation, source())
+        while answer_in(store, conversation).role == "user":
+            await asyncio.sleep(0.01)
+        return answer_in(store, conversation)
+
+    kept = run(talk())
+    assert (kept.content, kept.status) == ("Once upon ", "partial")
+
+
 def test_a_long_answer_is_kept_while_it_grows(store, monkeypatch):
     monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
     conversation = store.create()

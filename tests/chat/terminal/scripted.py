@@ -102,7 +102,7 @@ class ScriptedBackend:
         room = self.window - min(options.get("max_tokens") or REPLY_TOKENS, self.window // 2)
         starts = [i for i, m in enumerate(messages) if m["role"] == "user"]
         gone: list[int] = []
-        for start, end in zip(starts, [*starts[1:], None], strict=True):
+        for start, end in zip(starts, [*starts[1:], None][: len(starts)], strict=True):
             kept = [m for i, m in enumerate(messages) if i not in gone]
             if self.count(kept, tools) <= room:
                 break
@@ -178,5 +178,8 @@ class ScriptedStream:
 
     @property
     def reply(self) -> Reply:
+        if self._reply is None:
+            for _ in self:
+                pass
         assert self._reply is not None
         return self._reply

@@ -7,7 +7,6 @@ import random
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 from chat.answer import Answer
 from chat.conversation import Conversation
@@ -18,9 +17,8 @@ from errors import ConversationNotFoundError
 from tests.reliability.faults.journal import Account, Told, state_of
 from tests.reliability.faults.person import make_reply
 
-__all__ = ["MAX_LOST_S", "check_integrity", "check_next_turn", "check_store", "lost_s"]
+__all__ = ["check_integrity", "check_next_turn", "check_readable", "check_store", "some_delay"]
 
-MAX_LOST_S = 1.0  # of an answer that was being written
 MARK = re.compile(r"mark\d+x")
 
 
@@ -85,6 +83,21 @@ def _fail(error: Exception) -> None:
     raise AssertionError("the next turn is not kept") from error
 
 
+def check_readable(where: str | Path, account: Account) -> list[str]:
+    """Check that what was told can be read, without changing anything; return the texts of all messages.
+
+    The disk may be full: nothing can be written then.
+    """
+    texts: list[str] = []
+    with contextlib.closing(ConversationStore(where)) as store:
+        there = {line.id for line in store.recent(limit=10_000, with_empty=True)}
+        for conversation_id, told in account.told.items():
+            state = state_of(store.load(conversation_id)) if conversation_id in there else None
+            assert told.allows(state), f"told: {told}\nthere: {state}"
+            texts += [message[3] for message in (state or {"messages": ()})["messages"]]
+    return texts
+
+
 def check_integrity(where: str | Path) -> None:
     """Let the database check itself: its pages, its indexes, its references, the index of words."""
     if "://" in str(where):
@@ -113,21 +126,6 @@ def _check_postgres(url: str) -> None:
         ).fetchall()
         for (table,) in tables:
             assert connection.execute("SELECT * FROM verify_heapam(%s::oid::regclass)", (table,)).fetchall() == []
-
-
-def lost_s(account: Account, kept_text: str, at_s: float) -> float:
-    """Return how long before the fault the oldest piece had arrived that is not kept; 0 if none is missing.
-
-    Args:
-        kept_text: what is there of the last answer.
-        at_s: when the fault came.
-    """
-    begun = account.last("asked")
-    pieces: list[dict[str, Any]] = []
-    if begun is not None:
-        pieces = [e for e in account.events if e["event"] == "received" and e["at_s"] >= begun["at_s"]]
-    missing = [piece for piece in pieces if piece["num_characters"] > len(kept_text)]
-    return at_s - missing[0]["at_s"] if missing else 0.0
 
 
 def some_delay(chance: random.Random) -> float:

@@ -14,6 +14,7 @@ from tests.reliability.scale import scaled
 
 __all__ = ["Fault", "Faults"]
 
+MAX_LOST_S = 1.0  # of an answer that was being written
 ONLY = os.environ.get("FAULT", "")  # "kind/number": nothing else is run
 
 
@@ -79,6 +80,7 @@ class Fault:
         """Note that it came while something was being written."""
         self._faults.in_a_commit[self._kind] += 1
 
-    def lost(self, seconds: float) -> None:
-        """Note how old the oldest piece was that is not there any more."""
+    def check_lost(self, seconds: float) -> None:
+        """Check how old the oldest piece of an answer was that is not there any more."""
+        assert seconds <= MAX_LOST_S, f"what had arrived {seconds:.2f} s before is lost"
         self._faults.most_lost_s = max(self._faults.most_lost_s, seconds)

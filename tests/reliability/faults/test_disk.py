@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-
 import pytest
 
 from chat.store import ConversationStore
 from errors import ChatError, StoreError
-from tests.reliability.faults.checks import check_store
+from tests.reliability.faults.checks import check_readable, check_store
 from tests.reliability.faults.disk import Disk, why_no_disk
-from tests.reliability.faults.journal import Account, state_of
 from tests.reliability.faults.seeded import Fault, Faults
 from tests.reliability.faults.writers import Writing, opening
 
@@ -44,14 +40,6 @@ def fill_and_free(fault: Fault, disk: Disk) -> None:
     check_readable(where, account)
     disk.free()
     check_store(where, account)
-
-
-def check_readable(where: Path, account: Account) -> None:
-    """Check that all can be read while nothing can be written."""
-    with contextlib.closing(ConversationStore(where)) as store:
-        for conversation_id, told in account.told.items():
-            if told.kept is not None and None not in told.begun:
-                assert told.allows(state_of(store.load(conversation_id)))
 
 
 def test_a_disk_that_turns_read_only_takes_nothing_with_it(faults: Faults) -> None:

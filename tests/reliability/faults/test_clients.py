@@ -1,0 +1,178 @@
+"""kill -9 of what people and scripts run: the terminal, ``ask``, ``batch``. Their model is scripted, the rest real."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from chat.ask import ask_in_conversation
+from chat.config import Settings
+from chat.store import ConversationStore
+from chat.terminal.repl import run
+from tests.chat.terminal.driver import Driver
+from tests.reliability.faults.checks import check_integrity, check_readable, check_store
+from tests.reliability.faults.child import running, wait_until
+from tests.reliability.faults.journal import Account, Journal, WitnessedStore, read_journal
+from tests.reliability.faults.narrator import Narrator, lost_s
+from tests.reliability.faults.seeded import Fault, Faults
+
+LONGEST_S = 2.5  # that an answer is watched before the kill
+
+# -- the terminal ------------------------------------------------------------------------------------------------------
+
+
+def terminal(fault: Fault, name: str) -> Driver:
+    """Start a terminal in a pseudo-terminal, as a copy of this process; wait for its prompt."""
+    where, file = fault.folder / "store.sqlite", fault.folder / f"journal-{name}"
+
+    def main() -> int:
+        journal = Journal(file)
+        backend = Narrator(journal, random.Random(f"{fault.name} {name}"))
+        return run(backend, lambda: WitnessedStore(ConversationStore(where), journal), Settings(system=""))
+
+    driver = Driver(main, environ={"XDG_STATE_HOME": str(fault.folder)}, columns=100)
+    driver.wait_until(driver.prompts, "the first prompt")
+    return driver
+
+
+def ask_something(driver: Driver, fault: Fault) -> None:
+    driver.enter("Tell me a story.")
+    watch(driver, fault.chance.choice((fault.chance.uniform(0, 0.1), fault.chance.uniform(0.1, LONGEST_S))))
+
+
+def type_something(driver: Driver, fault: Fault) -> None:
+    driver.press("half a thou")
+    watch(driver, fault.chance.uniform(0, 0.1))
+
+
+def hear_an_answer_out(driver: Driver, fault: Fault) -> None:
+    heard = driver.screen.text.count("TTFT")
+    driver.enter("Tell me a short one.")
+    driver.wait_until(lambda: driver.screen.text.count("TTFT") > heard, "the figures")
+    watch(driver, fault.chance.uniform(0, 0.05))
+
+
+def interrupt(driver: Driver, fault: Fault) -> None:
+    ask_something(driver, fault)
+    driver.press("\x03")
+    watch(driver, fault.chance.uniform(0, 0.3))
+
+
+def answer_again(driver: Driver, fault: Fault) -> None:
+    hear_an_answer_out(driver, fault)
+    driver.enter("/retry")
+    watch(driver, fault.chance.uniform(0, LONGEST_S))
+
+
+def undo(driver: Driver, fault: Fault) -> None:
+    hear_an_answer_out(driver, fault)
+    driver.enter("/undo")
+    watch(driver, fault.chance.uniform(0, 0.1))
+
+
+def leave(driver: Driver, fault: Fault) -> None:
+    hear_an_answer_out(driver, fault)
+    driver.wait_until(driver.is_prompting, "a prompt")
+    driver.press("\x04")
+    watch(driver, fault.chance.uniform(0, 0.1))
+
+
+MOMENTS: list[Callable[[Driver, Fault], None]] = [
+    ask_something,
+    ask_something,
+    ask_something,
+    type_something,
+    hear_an_answer_out,
+    interrupt,
+    answer_again,
+    undo,
+    leave,
+]
+
+
+def watch(driver: Driver, seconds: float) -> None:
+    """Look at the screen for a while."""
+    until_s = time.monotonic() + seconds
+    driver.wait_until(lambda: time.monotonic() >= until_s)
+
+
+def test_a_killed_terminal_loses_nothing_but_a_second_of_an_answer(faults: Faults) -> None:
+    for fault in faults.of("terminal killed", full=60, short=6):
+        with fault:
+            kill_a_terminal(fault)
+
+
+def kill_a_terminal(fault: Fault) -> None:
+    where = fault.folder / "store.sqlite"
+    driver = terminal(fault, "first")
+    try:
+        if fault.chance.random() < 0.5:
+            hear_an_answer_out(driver, fault)
+        fault.chance.choice(MOMENTS)(driver, fault)
+    finally:
+        killed_s = time.monotonic()
+        driver.close()  # with kill -9
+    account = read_journal(fault.folder / "journal-first")
+    if account.is_under_way:
+        fault.was_in_a_commit()
+    check_integrity(where)
+    fault.check_lost(lost_s(account, check_readable(where, account), killed_s))
+    told = account.told | go_on_in_another_terminal(fault, where).told
+    check_store(where, Account(told, []))
+
+
+def go_on_in_another_terminal(fault: Fault, where: Path) -> Account:
+    """Start a terminal again: it offers what was cut off, and answers the next question."""
+    store = ConversationStore(where)
+    is_cut_off = bool(store.unfinished())
+    store.close()
+    driver = terminal(fault, "second")
+    try:
+        if is_cut_off:
+            driver.wait_for("Cut off last time: Tell me a")
+            driver.enter("/resume")
+        hear_an_answer_out(driver, fault)
+    finally:
+        driver.close()
+    return read_journal(fault.folder / "journal-second")
+
+
+# -- ask ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_ask_loses_nothing_but_a_second_of_an_answer(faults: Faults) -> None:
+    for fault in faults.of("ask killed", full=40, short=4):
+        with fault:
+            kill_an_ask(fault)
+
+
+def kill_an_ask(fault: Fault) -> None:
+    where, file = fault.folder / "store.sqlite", fault.folder / "journal"
+
+    def main() -> None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the process lives)
+        journal = Journal(file)
+        backend = Narrator(journal, random.Random(f"{fault.name} narrator"))
+        store = WitnessedStore(ConversationStore(where), journal)
+        conversation = store.create(system="")
+        for question in ("A short one, please.", "Another short one.", "And now a long one."):
+            ask_in_conversation(backend, store, conversation, question)
+
+    with running(main, fault.folder) as child:
+        asked = fault.chance.randint(0, 3)
+        wait_until(lambda: num_of(file, "asked") >= asked or not child.is_running(), "the question")
+        time.sleep(fault.chance.uniform(0, LONGEST_S if asked == 3 else 0.05))
+        killed_s = child.kill()
+    account = read_journal(file)
+    if account.is_under_way:
+        fault.was_in_a_commit()
+    fault.check_lost(lost_s(account, check_readable(where, account), killed_s))
+    check_store(where, account)
+
+
+def num_of(file: Path, event: str) -> int:
+    return file.read_bytes().count(f'"event": "{event}"'.encode()) if file.exists() else 0
