@@ -9,6 +9,7 @@ from errors import ModelLoadError
 from load_checks import check_cpu_memory, load_error
 from model_fit import cpu_dtype, free_memory_bytes
 from model_memory import read_memory_needs, weights_bytes
+from short_detokenizer import use_short_detokenizer
 
 __all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "import_vllm", "load_engine", "release_engine"]
 
@@ -41,6 +42,7 @@ def load_engine(arguments: dict[str, Any]) -> Any:
         ModelLoadError: it cannot be built; the message says why, the hint what to do.
     """
     import_vllm(arguments["model"])
+    use_short_detokenizer()
     from vllm import LLM
     from vllm.platforms import current_platform
 

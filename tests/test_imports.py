@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "reply"},
     {"chat.api_keys", "chat.listening"},
     {"chat.connection"},
-    {"prompt_encoding", "model_memory", "hub_clients"},
+    {"prompt_encoding", "model_memory", "hub_clients", "short_detokenizer"},
     {"prompt_template"},
     {"prompt_past", "prompt_pieces", "prompt_stop"},
     {"prompt_older"},

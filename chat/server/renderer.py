@@ -20,6 +20,7 @@ from chat.connection import GENERATED_IDS
 from errors import ChatError, PromptError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
+from short_detokenizer import use_short_detokenizer
 
 __all__ = ["ChatMLRenderer"]
 
@@ -34,6 +35,7 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
 
     def __init__(self, config: Any, tokenizer: Any) -> None:
         super().__init__(config, tokenizer)
+        use_short_detokenizer()
         self._folder = resolve_model(self.model_config.tokenizer)
         self._builder_for = lru_cache(maxsize=4)(self._make_builder)
         self._build_async = make_async(self._build, executor=self._executor)

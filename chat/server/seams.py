@@ -61,6 +61,7 @@ SEAMS = (
     Seam("renderers/registry", "RendererRegistry.register", ("renderer_mode", "module", "class_name")),
     Seam("tokenizers/registry", "TokenizerRegistry"),
     Seam("tokenizers/hf", "CachedHfTokenizer"),
+    Seam("v1/engine/detokenizer", "FastIncrementalDetokenizer.__init__", ("tokenizer", "request")),
     Seam("renderers/hf", "HfRenderer.__init__", ("config", "tokenizer")),
     Seam("renderers/hf", "HfRenderer.render_messages", ("messages", "params")),
     _awaited("renderers/hf", "HfRenderer.render_messages_async", ("messages", "params")),

@@ -1,0 +1,35 @@
+"""vLLM's detokenizer, told the end of the prompt instead of all of it.
+
+With the first token of an answer, vLLM's detokenizer decodes the whole prompt: 1.5 ms for every 1,000 tokens, in the
+loop that everybody's answers go through. How the next token reads depends on the last few at most: it may complete a
+character that they have begun.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["NUM_LAST_TOKENS", "use_short_detokenizer"]
+
+NUM_LAST_TOKENS = 16  # a character has at most 4 bytes, and so many tokens
+
+
+def use_short_detokenizer() -> None:
+    """Let vLLM make detokenizers of this kind from now on, in this process. Doing so twice is fine.
+
+    Call it before the first engine is made. Source: vLLM 0.32, v1/engine/detokenizer.py.
+    """
+    from tokenizers.decoders import DecodeStream
+    from vllm.v1.engine import detokenizer
+
+    stock = detokenizer.FastIncrementalDetokenizer
+    if stock.__module__ == __name__:
+        return
+
+    class ShortDetokenizer(stock):  # type: ignore[misc, valid-type]  # vLLM's classes are not followed
+        def __init__(self, tokenizer: Any, request: Any) -> None:
+            super().__init__(tokenizer, request)
+            last_ids = (request.prompt_token_ids or [])[-NUM_LAST_TOKENS:]
+            self.stream = DecodeStream(ids=last_ids, skip_special_tokens=self.skip_special_tokens)
+
+    detokenizer.FastIncrementalDetokenizer = ShortDetokenizer
