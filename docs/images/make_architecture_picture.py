@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "prompts": ("prompt_*",),
     "models on disk and hubs": ("model_*", "hub_clients"),
     "tools, forms": ("tool_calling", "mcp_tools", "response_format", "chat.tool_sources"),
-    "engine, replies": ("engine_*", "load_checks", "lora_adapters", "reply*", "sampling"),
+    "engine, replies": ("engine_*", "load_checks", "lora_adapters", "reply*", "sampling", "short_*"),
     "VLLMWrapper": ("vllm_wrapper",),
     "conversations, store": (
         "chat.conversation",
