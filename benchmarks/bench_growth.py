@@ -41,7 +41,8 @@ PEER_PROMPT, OUR_PROMPT = "apply_chat_template", "PromptBuilder.build"
 PEER_TURN, OUR_TURN = "LLM.chat", "VLLMWrapper.reply"
 PEER_START, OUR_START = "script with LLM(...)", "ask, cold"
 # Layers and width of the models whose start is timed; the demo model's vocabulary. From 2 MB to 1 GB.
-SIZES = ((2, 192), (8, 512), (12, 1280), (16, 2304))
+SIZES = ((1, 128), (8, 512), (8, 1280), (12, 2048))
+ASK = ("ask", "Hello!", "--no-think", "--max-tokens", "1")  # as many as the script
 PARTS = ("turns", "start", "draw")
 Message = dict[str, Any]
 
@@ -149,7 +150,7 @@ def measure_start() -> dict[str, Any]:
             size_mb = make_sized_model(folder, num_layers, width)
             commands = {
                 PEER_START: [sys.executable, "-c", PEER, str(folder)],
-                OUR_START: [sys.executable, "vllm_deploy.py", "ask", "Hello!", "--no-think", "--model", str(folder)],
+                OUR_START: [sys.executable, "vllm_deploy.py", *ASK, "--model", str(folder)],
             }
             for name, command in commands.items():
                 for _ in range(2):

@@ -11,7 +11,7 @@ short prompts    the demo model, chats of one short message, 16 tokens each, str
                  processes and of those that serve HTTP
 long histories   a Qwen3 of two layers with random weights and Qwen's whole vocabulary (as in bench_turns.py); eight
                  clients, each with a conversation of 18,000 tokens that it sends whole, turn after turn, as stateless
-                 clients do: requests per second, p95 of the time to the last token
+                 clients do: requests per second, p95 of the time to the last token, processor time as above
 turn 50          one client at a time, ``/v1/responses``: with ``conversation``, which sends what is new alone, and
                  stateless with the whole conversation, on both servers: time to the first token, bytes of the request
 
@@ -33,13 +33,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import psutil
-
 from benchmarks.bench_prompt import turns
 from benchmarks.report import kept, spread, write
 from benchmarks.serve_load import run_vllm_load, write_prompts
 from benchmarks.serve_turns import measure_kept, measure_long
-from benchmarks.servers import OURS, STOCK, Served, both_servers
+from benchmarks.servers import OURS, STOCK, Served, both_servers, processor_s
 from model_hub import DEMO_MODEL_DIR
 
 NUM_TOKENS = 16  # of each answer to a short prompt
@@ -150,16 +148,6 @@ def load_short(
         "processor_ms_per_request": sum(used.values()),
         "processor_ms_per_request_of_http": used["http"],
     }
-
-
-def processor_s(server: Served) -> dict[str, float]:
-    """Return the processor time that a server's processes have used: those of the engine, and the others."""
-    top = psutil.Process(server.pid)
-    used = {"engine": 0.0, "http": 0.0}
-    for process in (top, *top.children(recursive=True)):
-        is_engine = any(word.startswith("VLLM::") for word in process.cmdline()[:1])
-        used["engine" if is_engine else "http"] += sum(process.cpu_times()[:2])
-    return used
 
 
 # -- conversations -----------------------------------------------------------------------------------------------------

@@ -27,11 +27,11 @@ from benchmarks.report import keep, record  # noqa: E402
 MINUTES = {
     "bench_batch": 4,
     "bench_conversations": 4,
-    "bench_growth": 9,
+    "bench_growth": 10,
     "bench_guard": 1,
     "bench_memory": 5,
     "bench_prompt": 1,
-    "bench_serve": 9,
+    "bench_serve": 8,
     "bench_start": 4,
     "bench_store": 3,
     "bench_turns": 5,

@@ -15,7 +15,7 @@ import aiohttp
 from benchmarks.bench_prompt import turns
 from benchmarks.report import spread
 from benchmarks.serve_load import Answer, Asker
-from benchmarks.servers import OURS, STOCK, Served
+from benchmarks.servers import OURS, STOCK, Served, processor_s
 from chat.server.conversations import MAX_ITEMS
 
 __all__ = ["measure_kept", "measure_long"]
@@ -29,7 +29,13 @@ WANTED = {"requests_per_s": 1.2, "p95_e2el_ms": 0.8, "turn_50_ttft": 0.6}
 Messages = list[dict[str, Any]]
 TIMED_TURNS = range(40, 61)  # the first two of them fill the caches
 KEPT = "conversation"
+FIGURES = ("requests_per_s", "p95_e2el_ms", "processor_ms_per_request", "processor_ms_per_request_of_http")
 FIRST_QUESTION = "What was the first thing that I asked you?"
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Return connections that bear slow servers and long lines."""
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600), read_bufsize=1 << 20)
 
 
 # -- long histories ----------------------------------------------------------------------------------------------------
@@ -37,8 +43,8 @@ FIRST_QUESTION = "What was the first thing that I asked you?"
 
 async def measure_long(servers: dict[str, Served], num_rounds: int) -> dict[str, Any]:
     """Return requests per second and latencies of clients that send long conversations whole."""
-    found: dict[str, dict[str, list[float]]] = {name: {"requests_per_s": [], "p95_e2el_ms": []} for name in servers}
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
+    found: dict[str, dict[str, list[float]]] = {name: {figure: [] for figure in FIGURES} for name in servers}
+    async with new_session() as session:
         talks = {
             name: [Talk(Asker(session, server), number) for number in range(NUM_CLIENTS)]
             for name, server in servers.items()
@@ -47,11 +53,19 @@ async def measure_long(servers: dict[str, Served], num_rounds: int) -> dict[str,
             await asyncio.gather(*(talk.go_on(2) for talk in talks[name]))
         for round_number in range(num_rounds):
             for name in sorted(servers, reverse=bool(round_number % 2)):
-                began_s = time.perf_counter()
+                began_s, used = time.perf_counter(), processor_s(servers[name])
                 answers = await asyncio.gather(*(talk.go_on(NUM_TURNS) for talk in talks[name]))
                 taken = [answer.e2el_ms for answer in itertools.chain(*answers)]
-                found[name]["requests_per_s"].append(len(taken) / (time.perf_counter() - began_s))
-                found[name]["p95_e2el_ms"].append(statistics.quantiles(taken, n=20, method="inclusive")[-1])
+                seconds = time.perf_counter() - began_s
+                spent = {kind: after - used[kind] for kind, after in processor_s(servers[name]).items()}
+                values = (
+                    len(taken) / seconds,
+                    statistics.quantiles(taken, n=20, method="inclusive")[-1],
+                    sum(spent.values()) * 1000 / len(taken),
+                    spent["http"] * 1000 / len(taken),
+                )
+                for figure, value in zip(FIGURES, values, strict=True):
+                    found[name][figure].append(value)
     print(f"{NUM_CLIENTS} clients with {NUM_HISTORY_TOKENS} tokens of history")
     result = {name: told(name, found[OURS][name], found[STOCK][name]) for name in found[OURS]}
     result["requests_per_s"]["wanted_at_least"] = WANTED["requests_per_s"]
@@ -84,7 +98,7 @@ class Talk:
 
 async def measure_kept(servers: dict[str, Served]) -> dict[str, Any]:
     """Return the time to the first token around turn 50, and how many bytes were sent."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(600)) as session:
+    async with new_session() as session:
         ours, stock = Asker(session, servers[OURS]), Asker(session, servers[STOCK])
         ways = {
             KEPT: await kept(ours, past("kept", TIMED_TURNS.start)),
@@ -166,5 +180,5 @@ def told(name: str, ours: list[float], stock: list[float]) -> dict[str, Any]:
     ratios = [one / other for one, other in zip(ours, stock, strict=True)]
     for label, values in ((OURS, ours), (STOCK, stock), ("ratio", ratios)):
         shown = " ".join(f"{value:>8.2f}" for value in spread(values).values())
-        print(f"  {name:<26}{label:<11} {shown}", flush=True)
+        print(f"  {name:<34}{label:<11} {shown}", flush=True)
     return {OURS: spread(ours, 2), STOCK: spread(stock, 2), "ratio": spread(ratios)}

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from chat.server.launch import server_arguments
 from chat.server.plugin import TOKENIZER_MODE
 from chat.server.settings import ServeSettings
 from prompt_utils import PromptBuilder
 from tests.serving import free_port, running_server
 
-__all__ = ["OURS", "STOCK", "Served", "both_servers"]
+__all__ = ["OURS", "STOCK", "Served", "both_servers", "processor_s"]
 
 OURS, STOCK = "ours", "stock vLLM"
 START_WITHIN_S = 300.0
@@ -48,6 +50,16 @@ class Served:
     def headers(self) -> dict[str, str]:
         """What lets a request in."""
         return {"Authorization": f"Bearer {self.key}"}
+
+
+def processor_s(server: Served) -> dict[str, float]:
+    """Return the processor time that a server's processes have used: those of the engine, and the others."""
+    top = psutil.Process(server.pid)
+    used = {"engine": 0.0, "http": 0.0}
+    for process in (top, *top.children(recursive=True)):
+        is_engine = any(word.startswith("VLLM::") for word in process.cmdline()[:1])
+        used["engine" if is_engine else "http"] += sum(process.cpu_times()[:2])
+    return used
 
 
 @contextlib.contextmanager
