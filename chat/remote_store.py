@@ -19,7 +19,7 @@ import httpx2
 from chat.connection import cause_of, make_client, root_of
 from chat.conversation import Conversation, Message
 from chat.outbox import Outbox
-from chat.store_changes import Changes, add_message, copy_with_new_ids, find_changes, kept_by, take_changes
+from chat.store_changes import Changes, add_message, copy_with_new_ids, doubt, find_changes, kept_by, take_changes
 from chat.store_interface import SearchHit, Summary
 from chat.store_writer import Writer
 from chat.transfer import from_dict, message_to_dict
@@ -158,6 +158,7 @@ class RemoteStore:
             self._growing.forget(conversation.id)
             self._send([changes])
         except (StoreUnreachableError, StoreBusyError):
+            doubt(conversation, changes)
             self._outbox.put(conversation)
             raise
         self._outbox.remove(conversation.id)

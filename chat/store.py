@@ -17,7 +17,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from chat.conversation import Conversation, Message, find_stray
-from chat.store_changes import Changes, add_message, copy_with_new_ids, find_changes, is_open, kept_by, take_changes
+from chat.store_changes import (
+    Changes,
+    add_message,
+    copy_with_new_ids,
+    doubt,
+    find_changes,
+    is_open,
+    kept_by,
+    take_changes,
+)
 from chat.store_database import Database
 from chat.store_interface import SearchHit, Summary
 from chat.store_leases import TurnLeases
@@ -219,7 +228,11 @@ class ConversationStore:
             ConversationNotFoundError: somebody has deleted it.
         """
         if (changes := take_changes(conversation, self)) is not None:
-            self.apply([changes], owner=conversation.owner)
+            try:
+                self.apply([changes], owner=conversation.owner)
+            except StoreError:
+                doubt(conversation, changes)
+                raise
             conversation.kept = kept_by(self, conversation)
 
     def apply(

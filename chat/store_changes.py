@@ -21,6 +21,7 @@ __all__ = [
     "Kept",
     "add_message",
     "copy_with_new_ids",
+    "doubt",
     "find_changes",
     "is_open",
     "kept_by",
@@ -79,12 +80,34 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a store holds of a conversation, as far as this process knows."""
+    """What a store holds of a conversation, as far as this process knows.
+
+    Attributes:
+        doubtful_pins: messages of which it is not known whether the store holds them as pinned.
+    """
 
     store: object
     fields: Mapping[str, Any]
     pinned_ids: frozenset[str]
     messages: Mapping[str, Message]
+    doubtful_pins: frozenset[str] = frozenset()
+
+
+def doubt(conversation: Conversation, changes: Changes) -> None:
+    """Note that changes could not be written, or so it was said: they are written again with the next ones.
+
+    An answer may have been lost on its way, or a disk may have failed after it had written. So what is taken back
+    afterwards must be written too, though the store was last known to hold just that.
+    """
+    kept = conversation.kept
+    if isinstance(kept, Kept):
+        ids = {message.id for message in changes.messages}
+        conversation.kept = dataclasses.replace(
+            kept,
+            fields={name: value for name, value in kept.fields.items() if name not in changes.fields},
+            messages={message_id: message for message_id, message in kept.messages.items() if message_id not in ids},
+            doubtful_pins=kept.doubtful_pins | changes.pinned | changes.unpinned,
+        )
 
 
 def kept_by(store: object, conversation: Conversation) -> Kept:
@@ -100,11 +123,12 @@ def find_changes(conversation: Conversation, store: object) -> Changes | None:
     if not isinstance(kept, Kept) or kept.store is not store:
         messages = tuple(conversation.messages.values())
         return Changes(conversation.id, True, fields, pinned_ids, frozenset(), messages, conversation.tip_id)
-    changed = {name: value for name, value in fields.items() if value != kept.fields[name]}
+    changed = {n: value for n, value in fields.items() if n not in kept.fields or value != kept.fields[n]}
     messages = tuple(m for m in conversation.messages.values() if kept.messages.get(m.id) is not m)
     if not changed and not messages and pinned_ids == kept.pinned_ids:
         return None
-    pinned, unpinned = pinned_ids - kept.pinned_ids, kept.pinned_ids - pinned_ids
+    pinned = pinned_ids - (kept.pinned_ids - kept.doubtful_pins)
+    unpinned = (kept.pinned_ids | kept.doubtful_pins) - pinned_ids
     return Changes(conversation.id, False, changed, pinned, unpinned, messages, conversation.tip_id)
 
 

@@ -121,3 +121,27 @@ def test_nothing_new_is_no_change():
     assert find_changes(conversation, ELSEWHERE) is None
     conversation.pinned_ids.add(str(conversation.tip_id))
     assert changes_of(conversation).pinned == {conversation.tip_id}
+
+
+def test_what_is_taken_back_after_a_failure_is_written_though_it_was_kept_before(store, monkeypatch):
+    """The disk said that it had failed, and had written all the same: undo, redo, and the store held the undo."""
+    conversation = store.create()
+    store.add(conversation, Message("user", "question"))
+    answer = store.add(conversation, Message("assistant", "answer", finish_reason="stop"))
+    apply = store.apply
+
+    def write_and_fail(*arguments, **options):
+        apply(*arguments, **options)
+        raise StoreError("disk I/O error")
+
+    conversation.undo()
+    conversation.pinned_ids.add(answer.id)
+    monkeypatch.setattr(store, "apply", write_and_fail)
+    with pytest.raises(StoreError):
+        store.save(conversation)
+    monkeypatch.undo()
+    conversation.redo()
+    conversation.pinned_ids.clear()
+    store.save(conversation)
+    loaded = store.load(conversation.id)
+    assert (loaded.tip_id, loaded.pinned_ids) == (answer.id, set())

@@ -1,0 +1,73 @@
+"""The network between a terminal and the server that keeps its conversations is cut, or either of the two is killed.
+
+The server has the real routes on a real socket, without a model; the network is a process between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from chat import remote_store
+from chat.remote_store import find_store
+from chat.store import ConversationStore
+from tests.chat.store_server import StoreServer
+from tests.reliability.faults.checks import check_store
+from tests.reliability.faults.network import Network
+from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.writers import Writing
+
+KEY = "key-of-local"
+
+
+@pytest.fixture(autouse=True)
+def soon_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same waits as people have, made shorter, so that there is time for more faults."""
+    monkeypatch.setattr(remote_store, "TIMEOUT", httpx2.Timeout(2.0, connect=1.0))
+    monkeypatch.setattr(remote_store, "PAUSE_S", 0.5)
+
+
+@contextlib.contextmanager
+def served(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StoreServer, Network]]:
+    monkeypatch.setenv("XDG_DATA_HOME", str(fault.folder / "data"))
+    server = StoreServer(ConversationStore(fault.folder / "server.sqlite"))
+    network = Network(server.port)
+    try:
+        yield server, network
+    finally:
+        network.close()
+        server.stop()
+        server.store.close()
+
+
+def test_what_is_said_while_the_network_is_cut_gets_there(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fault in faults.of("network cut", full=60, short=4):
+        with fault, served(fault, monkeypatch) as (_, network):
+            url = f"http://127.0.0.1:{network.port}/v1"
+            with Writing(fault, lambda url=url: find_store(url, api_key=KEY)) as writer:
+                writer.wait_for_some_lines(1)
+                line = writer.num_lines()
+                network.cut(fault.chance)
+                writer.wait_for("trouble", after_line=line)
+                if fault.chance.random() < 0.5:  # the terminal is still there when the network is
+                    network.heal()
+                    writer.wait_for("answered", after_line=writer.num_lines())
+                account = writer.kill()
+            network.heal()
+            again = find_store(url, api_key=KEY)  # what the start of a terminal does
+            assert again is not None
+            again.close()
+            check_store(fault.folder / "server.sqlite", account)
+
+
+def test_a_terminal_that_is_killed_leaves_the_server_in_order(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
+    for fault in faults.of("client of a server killed", full=40, short=4):
+        with fault, served(fault, monkeypatch) as (server, _):
+            url = server.url
+            with Writing(fault, lambda url=url: find_store(url, api_key=KEY)) as writer:
+                writer.wait_for_some_lines()
+                account = writer.kill()
+            check_store(fault.folder / "server.sqlite", account)
