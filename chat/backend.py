@@ -509,11 +509,12 @@ def _sockets() -> list[Path]:
 
 
 def _visit(path: Path, op: str) -> HostDescription | None:
+    """Ask a host; None if there is none, also if it ends while it is asked."""
     connection = _connect(path)
     if connection is None:
         path.unlink(missing_ok=True)
         return None
-    with connection:
+    with connection, contextlib.suppress(ConnectionError, EOFError):
         connection.send_bytes(json.dumps({"op": op, "id": 0}).encode())
         deadline_s = time.monotonic() + ASK_TIMEOUT_S
         while op == "describe" and connection.poll(max(0.0, deadline_s - time.monotonic())):

@@ -9,6 +9,7 @@ import socket
 import stat
 import threading
 import time
+from multiprocessing.connection import Listener
 from pathlib import Path
 
 import psutil
@@ -204,6 +205,22 @@ def test_stale_sockets_are_cleared_away():
         listener.bind(str(stale))
     list_hosts()
     assert not stale.exists()
+
+
+@pytest.mark.parametrize("hears_the_question", [True, False])
+def test_a_host_that_ends_while_it_is_asked_is_none(hears_the_question):
+    path = runtime_dir() / "fedcba9876543210.sock"
+
+    def hang_up(listener):
+        with listener.accept() as connection:
+            if hears_the_question:
+                connection.recv_bytes()
+
+    with Listener(str(path), family="AF_UNIX") as listener:
+        ending = threading.Thread(target=hang_up, args=(listener,))
+        ending.start()
+        assert str(path) not in str(list_hosts())
+        ending.join()
 
 
 def test_other_code_other_options_and_other_files_mean_another_host(tmp_path, monkeypatch):
