@@ -374,9 +374,9 @@ def write(path: str | Path, text: str, *, overwrite: bool = False) -> None:
     """
     path = Path(os.path.expanduser(path))
     data = NO_CHARACTERS.sub("\ufffd", text).encode()
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder", hint="Name a file in it.")
     try:
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder", hint="Name a file in it.")
         path = Path(os.path.realpath(path))  # a link keeps being one
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=".export-", dir=path.parent)  # 0600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,9 +13,10 @@ from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.keys import Keys
 from wcwidth import grapheme_boundary_before, iter_graphemes
 
-__all__ = ["Folds", "is_open_block", "make_bindings", "unquote_block"]
+__all__ = ["Folds", "is_open_block", "make_bindings", "unquote_block", "whole_characters"]
 
 BLOCK_MARK = '"""'
+HALVES = re.compile("[\ud800-\udfff]")
 MAX_PASTED_LINES = 20  # longer pastes are shown as one mark, so that the screen stays readable
 
 # Shift-Enter, in terminals that tell it from Enter (kitty's and xterm's ways), does what Alt-Enter does.
@@ -55,6 +57,14 @@ class Folds:
     def mark_before(self, text: str) -> str:
         """Return the mark that a text ends with, or nothing."""
         return next((mark for mark in self.texts if text.endswith(mark)), "")
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with U+FFFD for bytes that are no UTF-8, which come from the terminal as halves of characters.
+
+    No file, store or model takes those.
+    """
+    return HALVES.sub("\ufffd", text)
 
 
 def is_open_block(text: str) -> bool:
@@ -138,7 +148,7 @@ def _bind_leaving(bindings: KeyBindings) -> None:
 def _bind_pasting(bindings: KeyBindings, folds: Folds) -> None:
     @bindings.add(Keys.BracketedPaste)
     def _paste(event: KeyPressEvent) -> None:
-        text = event.data.replace("\r\n", "\n").replace("\r", "\n")
+        text = whole_characters(event.data).replace("\r\n", "\n").replace("\r", "\n")
         event.current_buffer.insert_text(folds.fold(text))
 
     @bindings.add("c-x", "c-p")

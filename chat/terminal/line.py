@@ -15,7 +15,9 @@ from typing import Protocol, TextIO
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, ThreadedCompleter
+from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History
@@ -24,7 +26,7 @@ from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Style
 
-from chat.terminal.keys import Folds, is_open_block, make_bindings, unquote_block
+from chat.terminal.keys import Folds, is_open_block, make_bindings, unquote_block, whole_characters
 from chat.terminal.tty import Signals, Terminated, keys_to_text, usual_modes
 
 __all__ = ["EditedLines", "Line", "LineReader", "PlainLines", "PromptView"]
@@ -212,7 +214,12 @@ class EditedLines:
             input=input,
             output=output,
         )
-        self._session.default_buffer.on_text_changed += lambda _: self._changed.set()
+        self._session.default_buffer.on_text_changed += self._text_changed
+
+    def _text_changed(self, buffer: Buffer) -> None:
+        if buffer.text != (text := whole_characters(buffer.text)):
+            buffer.document = Document(text, buffer.cursor_position)
+        self._changed.set()
 
     def read(self, draft: str = "") -> Line:
         """Let a line be edited; return it, or why there is none."""

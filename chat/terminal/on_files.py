@@ -128,12 +128,12 @@ def _write(repl: Repl, path: Path, text: str) -> None:
     import chat.transfer as transfer
 
     path = Path(os.path.expanduser(path))
-    if path.is_dir():
-        raise CommandError(repl.texts("save.folder", path=path))
-    if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
-        repl.display.line(repl.texts("save.not"))
-        return
     try:
+        if path.is_dir():
+            raise CommandError(repl.texts("save.folder", path=path))
+        if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
+            repl.display.line(repl.texts("save.not"))
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         transfer.write(path, text, overwrite=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

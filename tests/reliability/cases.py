@@ -119,8 +119,8 @@ def _place(error: BaseException) -> str:
 
 
 def _describe(target: str, number: int, error: BaseException) -> str:
-    told = "".join(traceback.format_exception(error))
-    return f"{target}: FUZZ_SEED={SEED} FUZZ_CASE={number}\n{told[-3500:]}"
+    told = [line[:300] for line in "".join(traceback.format_exception(error)).splitlines()]
+    return "\n".join([f"{target}: FUZZ_SEED={SEED} FUZZ_CASE={number}", *told[-40:]])
 
 
 def keep_figures(target: str, figures: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from chat.terminal.keys import whole_characters
 from chat.terminal.repl import Repl
 from tests.chat.terminal.scripted import ScriptedBackend
 
@@ -34,6 +35,9 @@ def no_mistake_of_our_own(monkeypatch, tmp_path):
         "/export a\0b",
         "/save code 1 a\0b",
         "/system @a\0b",
+        "/save " + "x" * 5000,
+        "/import " + "x" * 5000,
+        "/file " + "x" * 5000,
     ],
 )
 def test_an_argument_that_means_nothing_is_told(talk, line):
@@ -53,3 +57,8 @@ def test_an_import_is_kept_as_a_whole(talk, store, tmp_path):
     (tmp_path / "file.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     talk(ScriptedBackend(), f"/import {tmp_path / 'file.jsonl'}")
     assert sorted(line.title for line in store.recent()) == ["one", "two"]
+
+
+def test_bytes_that_are_no_text_are_told_by_a_sign():
+    """The terminal hands them on as halves of characters, which no file, store or model takes."""
+    assert whole_characters("a\udcff你\ud800") == "a\ufffd你\ufffd"
