@@ -175,6 +175,7 @@ def make_sized_model(folder: Path, num_layers: int, width: int) -> int:
     with torch.device("meta"):
         model = Qwen3ForCausalLM(Qwen3Config(**{**config, **shape})).to(torch.bfloat16)
     model = model.to_empty(device="cpu")
+    model.tie_weights()
     for parameter in model.parameters():
         parameter.data.normal_(0, 0.02)
     model.save_pretrained(folder)
