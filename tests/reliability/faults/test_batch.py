@@ -48,7 +48,7 @@ def finish(source: Path, target: Path, seen: bytes) -> None:
 
 
 def test_a_killed_batch_goes_on_until_every_line_is_answered_once(faults: Faults) -> None:
-    for fault in faults.of("batch killed", full=40, short=6):
+    for fault in faults.of("batch killed", full=30, short=3):
         with fault:
             source, target, seen = write_source(fault.folder), fault.folder / "out.jsonl", b""
             for _ in range(fault.chance.randint(1, 3)):  # again and again
@@ -72,7 +72,7 @@ def needs_a_disk(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("needs_a_disk")
 def test_a_batch_goes_on_where_a_full_disk_has_stopped_it(faults: Faults) -> None:
-    for fault in faults.of("disk full under a batch", full=25, short=3):
+    for fault in faults.of("disk full under a batch", full=20, short=2):
         with fault, Disk(fault.folder) as disk:
             fill_and_free(fault, disk)
 
@@ -95,7 +95,7 @@ def fill_and_free(fault: Fault, disk: Disk) -> None:
 
 @pytest.mark.usefixtures("needs_a_disk")
 def test_a_batch_goes_on_after_the_power_has_failed(faults: Faults) -> None:
-    for fault in faults.of("power cut under a batch", full=25, short=2):
+    for fault in faults.of("power cut under a batch", full=20, short=2):
         with fault, Disk(fault.folder) as disk:
             cut_power(fault, disk)
 

@@ -101,7 +101,7 @@ def watch(driver: Driver, seconds: float) -> None:
 
 
 def test_a_killed_terminal_loses_nothing_but_a_second_of_an_answer(faults: Faults) -> None:
-    for fault in faults.of("terminal killed", full=60, short=6):
+    for fault in faults.of("terminal killed", full=50, short=4):
         with fault:
             kill_a_terminal(fault)
 
@@ -145,7 +145,7 @@ def go_on_in_another_terminal(fault: Fault, where: Path) -> Account:
 
 
 def test_a_killed_ask_loses_nothing_but_a_second_of_an_answer(faults: Faults) -> None:
-    for fault in faults.of("ask killed", full=40, short=4):
+    for fault in faults.of("ask killed", full=30, short=3):
         with fault:
             kill_an_ask(fault)
 

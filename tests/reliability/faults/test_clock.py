@@ -37,7 +37,7 @@ class Clock:
 
 
 def test_nothing_is_lost_or_out_of_order_when_the_clock_jumps(faults: Faults) -> None:
-    for fault in faults.of("clock jumps", full=40, short=4):
+    for fault in faults.of("clock jumps", full=24, short=3):
         with fault:
             where = fault.folder / "store.sqlite"
             with Writing(fault, opening(where), between=Clock(fault.name).jump) as writer:

@@ -19,7 +19,7 @@ def needs_a_disk(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_a_full_disk_takes_nothing_and_once_there_is_room_all_of_it_is_kept(faults: Faults) -> None:
-    for fault in faults.of("disk full", full=50, short=5):
+    for fault in faults.of("disk full", full=40, short=3):
         with fault, Disk(fault.folder) as disk:
             fill_and_free(fault, disk)
 
@@ -43,7 +43,7 @@ def fill_and_free(fault: Fault, disk: Disk) -> None:
 
 
 def test_a_disk_that_turns_read_only_takes_nothing_with_it(faults: Faults) -> None:
-    for fault in faults.of("disk read-only", full=40, short=3):
+    for fault in faults.of("disk read-only", full=30, short=2):
         with fault, Disk(fault.folder) as disk:
             turn_read_only(fault, disk)
 
@@ -74,7 +74,7 @@ def check_words(error: ChatError) -> None:
 
 def test_what_was_kept_is_there_after_the_power_has_failed(faults: Faults) -> None:
     """Nothing that was not synced reaches the disk: what a crash of the machine does, and kill -9 does not."""
-    for fault in faults.of("power cut", full=50, short=5):
+    for fault in faults.of("power cut", full=40, short=4):
         with fault, Disk(fault.folder) as disk:
             where = disk.folder / "store.sqlite"
             with Writing(fault, opening(where)) as writer:

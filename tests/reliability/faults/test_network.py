@@ -44,7 +44,7 @@ def served(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Stor
 
 
 def test_what_is_said_while_the_network_is_cut_gets_there(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    for fault in faults.of("network cut", full=60, short=4):
+    for fault in faults.of("network cut", full=20, short=2):
         with fault, served(fault, monkeypatch) as (_, network):
             url = f"http://127.0.0.1:{network.port}/v1"
             with Writing(fault, lambda url=url: find_store(url, api_key=KEY)) as writer:
@@ -64,7 +64,7 @@ def test_what_is_said_while_the_network_is_cut_gets_there(faults: Faults, monkey
 
 
 def test_a_terminal_that_is_killed_leaves_the_server_in_order(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
-    for fault in faults.of("client of a server killed", full=40, short=4):
+    for fault in faults.of("client of a server killed", full=16, short=2):
         with fault, served(fault, monkeypatch) as (server, _):
             url = server.url
             with Writing(fault, lambda url=url: find_store(url, api_key=KEY)) as writer:

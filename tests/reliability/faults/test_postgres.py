@@ -38,14 +38,14 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 def test_postgres_that_is_killed_loses_nothing_that_it_had_taken(faults: Faults, postgres: PostgresServer) -> None:
-    for fault in faults.of("Postgres killed", full=24, short=1, kills_a_server=True):
+    for fault in faults.of("Postgres killed", full=16, short=1, kills_a_server=True):
         with fault:
             kill_postgres(fault, postgres, fault.chance.choice((end_everything, end_the_first)))
 
 
 def test_a_killed_process_of_postgres_loses_nothing(faults: Faults, postgres: PostgresServer) -> None:
     """Postgres ends all connections then, and recovers: programs that were not at fault lose theirs too."""
-    for fault in faults.of("process of Postgres killed", full=12, short=1, kills_a_server=True):
+    for fault in faults.of("process of Postgres killed", full=8, short=0, kills_a_server=True):
         with fault:
             kill_postgres(fault, postgres, end_one_connection)
 

@@ -11,7 +11,7 @@ from tests.reliability.faults.writers import Writing, opening
 
 
 def test_a_killed_writer_leaves_all_that_it_was_told_is_kept(faults: Faults) -> None:
-    for fault in faults.of("store writer killed", full=220, short=25):
+    for fault in faults.of("store writer killed", full=220, short=20):
         with fault:
             where = fault.folder / "store.sqlite"
             with Writing(fault, opening(where)) as writer:
@@ -21,7 +21,7 @@ def test_a_killed_writer_leaves_all_that_it_was_told_is_kept(faults: Faults) -> 
 
 
 def test_a_writer_that_is_killed_while_it_makes_the_store_spoils_nothing(faults: Faults) -> None:
-    for fault in faults.of("store writer killed while it opened", full=40, short=5):
+    for fault in faults.of("store writer killed while it opened", full=40, short=4):
         with fault:
             where = fault.folder / "store.sqlite"
             with Writing(fault, opening(where)) as writer:
@@ -32,7 +32,7 @@ def test_a_writer_that_is_killed_while_it_makes_the_store_spoils_nothing(faults:
 
 def test_writers_beside_a_killed_one_go_on(faults: Faults) -> None:
     """Three at one store: one is killed, the others must get through with their next turn."""
-    for fault in faults.of("one of three store writers killed", full=40, short=4):
+    for fault in faults.of("one of three store writers killed", full=25, short=2):
         with fault:
             kill_one_of_three(fault)
 
