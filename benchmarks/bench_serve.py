@@ -25,6 +25,7 @@ import argparse
 import asyncio
 import importlib.util
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("short", "long"), help="one of the two models alone")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # so that the servers are ended too
     figures = kept("bench_serve", PARTS) if options.only else {}
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         if importlib.util.find_spec("pandas") is None:
