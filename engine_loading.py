@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import MutableMapping
 from typing import Any
 
 from errors import ModelLoadError
@@ -11,7 +12,7 @@ from model_fit import cpu_dtype, free_memory_bytes
 from model_memory import read_memory_needs, weights_bytes
 from short_detokenizer import use_short_detokenizer
 
-__all__ = ["cpu_arguments", "cpu_kv_cache_bytes", "import_vllm", "load_engine", "release_engine"]
+__all__ = ["bound_onednn", "cpu_arguments", "cpu_kv_cache_bytes", "import_vllm", "load_engine", "release_engine"]
 
 MIN_CPU_KV_CACHE_BYTES = 64 << 20  # 64 MiB
 MAX_CPU_KV_CACHE_BYTES = 4 << 30  # 4 GiB: more would surprise people who chat on a laptop
@@ -29,10 +30,20 @@ def import_vllm(model_dir: str | os.PathLike[str]) -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # vLLM logs to standard output, dozens of lines a start
     if weights_bytes(model_dir) < SMALL_MODEL_BYTES:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    bound_onednn(os.environ)
     try:
         import vllm  # noqa: F401
     except ImportError as error:
         raise ModelLoadError(f"vLLM cannot be imported: {error}", hint="Install it: make install.") from error
+
+
+def bound_onednn(environment: MutableMapping[str, str]) -> None:
+    """Keep oneDNN, which multiplies on CPU, from keeping a program for every length that a prompt has ever had.
+
+    It would keep 1,024 of a quarter of a megabyte each; vLLM keeps those of 32 lengths for each matrix by itself, which
+    is as fast. Whatever the user has set holds.
+    """
+    environment.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def load_engine(arguments: dict[str, Any]) -> Any:

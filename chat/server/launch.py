@@ -22,7 +22,7 @@ from chat.server.self_check import Probe, check_server
 from chat.server.served_settings import STORE_VARIABLE, ServedSettings
 from chat.server.settings import ServeSettings
 from chat.server.supervisor import ServerProcess, supervise
-from engine_loading import SMALL_MODEL_BYTES, cpu_kv_cache_bytes
+from engine_loading import SMALL_MODEL_BYTES, bound_onednn, cpu_kv_cache_bytes
 from errors import ServerError
 from load_checks import check_loadable
 from model_fit import cpu_dtype, find_machine
@@ -232,6 +232,7 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     if environment.pop("VLLM_API_KEY", None):
         print("warning: VLLM_API_KEY is not used here: keys stand in a file", file=sys.stderr)
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
+    bound_onednn(environment)
     if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
         environment.setdefault("OMP_NUM_THREADS", "1")
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
