@@ -14,7 +14,7 @@ from typing import Any
 from chat.conversation import Conversation, Message
 from chat.server.renderer import NOT_FOR_TEMPLATES
 from chat.window import TARGET_SHARE
-from errors import PromptTooLongError
+from errors import PromptError, PromptTooLongError
 from prompt_utils import FittedPrompt, PromptBuilder
 
 __all__ = ["PromptMaker", "TurnPrompt", "ready_ids"]
@@ -91,9 +91,11 @@ class PromptMaker:
             template_kwargs: as vLLM's requests give them, tools included.
         Raises:
             PromptTooLongError: it does not fit.
-            PromptError: the template refuses the messages.
+            PromptError: there is no message to answer, or the template refuses the messages.
         """
         path = [*conversation.path(), *new]
+        if not path:
+            raise PromptError("there is no message to answer", hint="Send one beside the system message.")
         head = [text for text in (conversation.system, instructions) if text]
         system = [{"role": "system", "content": "\n\n".join(head)}] if head else []
         pinned = _pinned(conversation, path)

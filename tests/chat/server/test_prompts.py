@@ -6,7 +6,7 @@ import pytest
 
 from chat.conversation import Conversation, Message
 from chat.server.prompts import PromptMaker
-from errors import PromptTooLongError
+from errors import PromptError, PromptTooLongError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
 
@@ -107,3 +107,8 @@ def test_whoever_forbids_leaving_out_gets_an_error(maker):
 def test_what_does_not_fit_alone_is_an_error(maker):
     with pytest.raises(PromptTooLongError):
         maker.make(Conversation(), user("word " * 1000))
+
+
+def test_a_system_message_alone_is_nothing_to_answer(maker):
+    with pytest.raises(PromptError, match="no message to answer"):
+        maker.make(Conversation(system="You are terse."), [])
