@@ -48,7 +48,11 @@ def messages_of(items: str | Sequence[Any]) -> Conversation:
 
     if isinstance(items, str):
         return from_dicts([{"role": "user", "content": items}])
-    return from_dicts([_with_text(message) for message in construct_chat_messages_with_tool_call(list(items))])
+    try:
+        messages = construct_chat_messages_with_tool_call(list(items))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # vLLM takes items for whole: empty content
+        raise RequestError("an item lacks what it is made of", param="input") from error
+    return from_dicts([_with_text(message) for message in messages])
 
 
 def _with_text(message: Mapping[str, Any]) -> dict[str, Any]:

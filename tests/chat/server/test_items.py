@@ -84,3 +84,9 @@ def test_ids_of_events_are_those_of_the_conversation():
     done = ids.rename({"response": {"output": output}})["response"]["output"]
     message = Message("assistant", "x", id="0" * 24, tool_calls=(CALL,))
     assert [item["id"] for item in done] == [item["id"] for item in to_items(message)]
+
+
+def test_an_answer_without_content_is_refused():
+    empty = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": []}
+    with pytest.raises(RequestError, match="an item lacks"):
+        messages_of(read_items([empty]))
