@@ -510,7 +510,9 @@ class ConversationStore:
     def _index(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
         """Have answers found that will not grow any more."""
         partial = sa.select(messages.c.position, messages.c.content).where(which, messages.c.status == "partial")
-        for position, content in connection.execute(partial).all():
+        rows = connection.execute(partial).all()
+        remove_from_index(connection, [position for position, _ in rows])  # they may be there already
+        for position, content in rows:
             add_to_index(connection, position, content)
 
     @staticmethod

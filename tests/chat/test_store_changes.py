@@ -145,3 +145,18 @@ def test_what_is_taken_back_after_a_failure_is_written_though_it_was_kept_before
     store.save(conversation)
     loaded = store.load(conversation.id)
     assert (loaded.tip_id, loaded.pinned_ids) == (answer.id, set())
+
+
+def test_a_cut_off_answer_that_is_told_of_twice_does_not_stop_the_conversation(store):
+    """It was put into the index of words again with the next turn, which the database refused for ever."""
+    conversation = said("question")
+    conversation.add(Message("assistant", "half an answer", status="partial"))
+    gone = Writer()
+    gone.leave()
+    store.apply([changes_of(conversation)], writer=gone.name)
+    for _ in range(2):  # from the outbox of a terminal, whose first try was not answered
+        store.apply([changes_of(conversation)], writer=gone.name, is_over=True)
+    loaded = store.load(conversation.id)
+    store.add(loaded, Message("user", "next"))
+    assert [m.content for m in store.load(conversation.id).path()] == ["question", "half an answer", "next"]
+    assert len(store.search("half")) == 1
