@@ -169,7 +169,7 @@ def _change(rng: random.Random, holder: Any, key: Any) -> None:
         case 2 if isinstance(holder, dict):
             holder[odd_text(rng)] = odd_value(rng)
         case 3 if isinstance(holder, list):
-            holder.insert(key, copy.deepcopy(rng.choice(holder)))
+            holder.insert(key, rng.choice(holder))
         case 4 if isinstance(value, str):
             cut = rng.randrange(len(value) + 1)
             holder[key] = value[:cut] + odd_text(rng) + value[cut:]

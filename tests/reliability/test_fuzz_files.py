@@ -113,7 +113,9 @@ class Prompting(ScriptedBackend):
         folder = ROOT / "demo_model" / "model"
         tokenizer = AutoTokenizer.from_pretrained(folder)
         config = SimpleNamespace(max_model_len=512, get_diff_sampling_param=dict)
-        model = SimpleNamespace(model_config=config, get_tokenizer=lambda: tokenizer)
+        cache = SimpleNamespace(block_size=16, enable_prefix_caching=False)
+        engine = SimpleNamespace(cache_config=cache)
+        model = SimpleNamespace(model_config=config, vllm_config=engine, get_tokenizer=lambda: tokenizer)
         adapters = LoadedAdapters(lambda function: None, folder)
         self._maker = RequestMaker(PromptBuilder.from_pretrained(folder), model, adapters)
         self.mistakes: list[Exception] = []
