@@ -174,7 +174,7 @@ def test_whatever_a_model_writes_becomes_an_answer_that_can_be_kept(builders, pa
         builders[0].build(conversation.as_dicts())
         return "calls" if reply.tool_calls else "thinking" if reply.reasoning else "text"
 
-    outcomes = run_cases("what a model writes", case, short=300)
+    outcomes = run_cases("what a model writes", case, short=150)
     assert set(outcomes) == {"calls", "thinking", "text"}
 
 

@@ -255,7 +255,7 @@ def test_no_key_breaks_the_prompt(folder, monkeypatch):
         repl.folds.texts.clear()
         return "lines" if read else "no line"
 
-    run_cases("keys at the prompt", case, short=1000, batch=KEYS)
+    run_cases("keys at the prompt", case, short=400, batch=KEYS)
 
 
 def _key(rng: random.Random) -> bytes:
