@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 __all__ = ["Child", "running", "wait_until"]
 
+PR_SET_PDEATHSIG = 1  # the kernel's: send this process a signal when its parent has died
 WAIT_S = 60.0  # for something that takes a second on an idle machine
 
 
@@ -40,6 +42,8 @@ class Child:
         if self.pid == 0:
             code = 1
             try:
+                with contextlib.suppress(AttributeError):  # a test that is ended itself leaves nobody behind
+                    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 run()
                 code = 0
             except BaseException:
