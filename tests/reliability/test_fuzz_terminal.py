@@ -32,7 +32,6 @@ from tests.reliability.mutation import mutate_bytes, odd_text
 LINES = 25  # in one run of the program
 KEYS = 50  # pressed at one prompt
 LEAVING = {"exit"}
-WRITING = {"save", "export"}  # only names without a folder, in a folder of the test's own
 WORDS = ["0", "1", "2", "-1", "99999999999999", "١", "²", "on", "off", "auto", "show", "reset", "md", "json", "openai"]
 WORDS += [
     "temperature=0.5",

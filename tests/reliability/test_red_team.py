@@ -63,7 +63,12 @@ class Count:
             self.names.append(attempt.name)
 
     def figures(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("attempts", "refused", "forged_attempts", "forged_tokens")}
+        return {
+            "attempts": self.attempts,
+            "refused": self.refused,
+            "forged_attempts": self.forged_attempts,
+            "forged_tokens": self.forged_tokens,
+        }
 
 
 @pytest.fixture(scope="module")

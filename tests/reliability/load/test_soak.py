@@ -30,7 +30,6 @@ GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
 ALLOWED_GROWTH = {"rss_mb": scale.scaled(12, 64), "descriptors": 8, "threads": 8, "mb": 8}
 # SQLite puts the log back into the file when it holds a thousand pages; readers may put that off.
 MAX_WAL_MB = 16.0
-LOAD_WITHIN_S = 300.0
 
 
 @pytest.fixture
