@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 import traceback
@@ -487,7 +488,7 @@ class Repl:
         from chat.engine_host import log_dir
 
         file = log_dir() / "terminal.log"
-        with contextlib.suppress(OSError), file.open("a", encoding="utf-8") as log:
+        with contextlib.suppress(OSError), open(file, "a", encoding="utf-8", opener=_for_me_alone) as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
         self.display.warn(self.texts("internal", error=f"{type(error).__name__}: {error}", file=file))
 
@@ -499,3 +500,8 @@ class Repl:
             self.display.dim(self.texts("goodbye.private"))
         elif talk.is_saved:
             self.display.dim(self.texts("goodbye", id=talk.short_id))
+
+
+def _for_me_alone(path: str, flags: int) -> int:
+    """Open a file that others cannot read."""
+    return os.open(path, flags, 0o600)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from chat.config import Settings
+from chat.engine_host import log_dir
 from chat.store import ConversationStore
 from errors import EngineError
 from tests.chat.terminal.conftest import Talk, said
@@ -134,6 +135,7 @@ def test_a_mistake_of_ours_ends_nothing(talk: Talk) -> None:
     assert "a mistake in this program: TypeError" in shown
     assert "Traceback" not in shown
     assert "still here" in shown
+    assert (log_dir() / "terminal.log").stat().st_mode & 0o077 == 0
 
 
 def test_a_message_larger_than_the_window_is_refused_with_both_numbers(talk: Talk) -> None:
