@@ -25,7 +25,7 @@ KINDS = ("chat",) * 5 + ("streamed",) * 3 + ("responses", "interactive")
 # Who sends how much: one owner wants more than the whole server can do, the others nearly as much together.
 SHARES = {"alice": 0.6, "bob": 0.2, "local": 0.2}
 RECOVERS_WITHIN_S = 10.0
-OVERLOAD = scale.scaled(2, 4)  # times the capacity; the short run measures that for a moment, and too low
+OVERLOAD = scale.scaled(2, 3)  # times the capacity; the short run measures that for a moment, and too low
 # Requests that are taken wait for those that were taken before them. The factor is for others on the machine, and for
 # requests that are dearer than the average.
 LATENCY_FACTOR = 3.0
@@ -65,7 +65,7 @@ async def _overload(server):
     assert figures["refused_429"] > 0
     assert figures["refused_503"] > 0
     assert figures["answered_ms"]["max"] <= figures["answered_within_ms"]
-    assert figures["refused_ms"]["p99"] <= 2000
+    assert figures["refused_ms"]["p99"] <= scale.scaled(2000, 6000)  # those who ask share two cores with the server
     assert recovered_s <= RECOVERS_WITHIN_S
     assert watch.too_much(ALLOWED_GROWTH) == []
 
