@@ -33,8 +33,9 @@ LEAVING_KINDS = ("chat", "chat", "responses", "interactive")
 GONE_WITHIN_S = scale.scaled(1, 3)  # the short run shares the machine with other tests
 NUM_IDLE = 1000
 IDLE_S = scale.scaled(30, 2)
-# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once.
-ALLOWED_GROWTH = {"rss_mb": scale.scaled(16, 48), "descriptors": scale.scaled(32, MAX_REQUESTS), "threads": 8}
+# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once. The short run
+# ends while connections are still being opened; only the full run tells growth from those.
+ALLOWED_GROWTH = {"rss_mb": scale.scaled(16, 64), "descriptors": scale.scaled(32, 2000), "threads": 8}
 
 
 # -- twice the capacity ------------------------------------------------------------------------------------------------
