@@ -28,13 +28,13 @@ RECOVERS_WITHIN_S = 10.0
 OVERLOAD = scale.scaled(2, 3)  # times the capacity; the short run measures that for a moment, and too low
 # Requests that are taken wait for those that were taken before them. The factor is for others on the machine, and for
 # requests that are dearer than the average.
-LATENCY_FACTOR = 3.0
+LATENCY_FACTOR = scale.scaled(3, 6)
 LEAVING_KINDS = ("chat", "chat", "responses", "interactive")
 GONE_WITHIN_S = scale.scaled(1, 3)  # the short run shares the machine with other tests
 NUM_IDLE = 1000
 IDLE_S = scale.scaled(30, 2)
-# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once. The short run
-# ends while connections are still being opened; only the full run tells growth from those.
+# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once. The short
+# run ends while connections are still being opened; only the full run tells growth from those.
 ALLOWED_GROWTH = {"rss_mb": scale.scaled(16, 64), "descriptors": scale.scaled(32, 2000), "threads": 8}
 
 
