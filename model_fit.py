@@ -231,10 +231,12 @@ def cpu_dtype(model_dir: str | os.PathLike[str], quantization: str | None = None
     times as fast in float32. That takes twice the memory, so a model that would fill it keeps its own. Quantized
     weights, or those that ``quantization`` makes while loading, do in any case.
     """
-    if quantization or _has_bfloat16() or read_memory_needs(model_dir).weights_format not in FLOATS_OF_16_BITS:
+    if quantization or _has_bfloat16():
         return "auto"
-    weights = read_memory_needs(model_dir, dtype="float32").weights_bytes
-    return "float32" if weights is not None and weights <= free_memory_bytes() * FLOAT32_PART else "auto"
+    needs = read_memory_needs(model_dir, dtype="float32")
+    if needs.weights_format not in FLOATS_OF_16_BITS or needs.weights_bytes is None:
+        return "auto"
+    return "float32" if needs.weights_bytes <= free_memory_bytes() * FLOAT32_PART else "auto"
 
 
 @functools.cache

@@ -22,9 +22,12 @@ from reply_parsing import Answer
 
 __all__ = ["AsyncStream", "Stream", "run_to_end"]
 
-_request_numbers = itertools.count(
-    1
-)  # what names a request to the engine's thread; all engines of a process share them
+_request_numbers = itertools.count(1)
+
+
+def _new_request_id() -> str:
+    """Return what names a request to the engine's thread; the engines of a process share the numbers."""
+    return f"chat-{next(_request_numbers)}"
 
 
 class _Receiver:
@@ -43,12 +46,12 @@ class _Receiver:
         self._open()
         self._engine = engine
         self._answer = answer
-        self._read_ahead = functools.partial(engine.read_ahead, lora_request=lora_request)
         self._ahead = ahead
+        self._lora_request = lora_request
         self._pending: deque[Delta] = deque()
         self._reply: Reply | None = None
         self._error: ChatError | None = None
-        self._request_id = f"chat-{next(_request_numbers)}"
+        self._request_id = _new_request_id()
         prompt = tokens_input(list(answer.prompt_token_ids))
         engine.submit(self._request_id, prompt, params, self._put, lora_request=lora_request)
 
@@ -85,7 +88,8 @@ class _Receiver:
         else:
             self._reply = self._answer.reply(finish_reason)
             if self._ahead:
-                self._read_ahead(functools.partial(self._ahead, self._reply))
+                upcoming = functools.partial(self._ahead, self._reply)
+                self._engine.read_ahead(upcoming, lora_request=self._lora_request)
 
     def _is_open(self) -> bool:
         """Tell whether more can come; raise what ended the answer if it was an error."""
@@ -195,7 +199,7 @@ def run_to_end(engine: EngineThread, prompts: Sequence[Sequence[int]], params: A
     from vllm.inputs import tokens_input
 
     arrivals: queue.SimpleQueue[tuple[int, Arrival]] = queue.SimpleQueue()
-    request_ids = [f"chat-{next(_request_numbers)}" for _ in prompts]
+    request_ids = [_new_request_id() for _ in prompts]
     outputs: dict[int, Any] = {}
 
     def receiver(index: int) -> Callable[[Arrival], None]:

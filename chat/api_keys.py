@@ -13,6 +13,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from chat.private_files import open_private
 from errors import ConfigError
 
 __all__ = [
@@ -91,7 +92,7 @@ def make_key_file(file: Path) -> bool:
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+        with open(draft, "x", encoding="utf-8", opener=open_private) as out:
             out.write(f"{LOCAL_OWNER}: {secrets.token_urlsafe(32)}\n")
         try:
             os.link(draft, file)  # whole or not at all, and never over one that is there

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the ground up; rooms in one row never import one another.
 FLOORS = [
     {"errors", "reply"},
-    {"chat.api_keys", "chat.listening"},
+    {"chat.asgi", "chat.listening", "chat.private_files"},
+    {"chat.api_keys"},
     {"chat.connection"},
     {"prompt_encoding", "model_memory", "hub_clients", "short_detokenizer"},
     {"prompt_template"},

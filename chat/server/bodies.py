@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 from chat.server.refusal import Refusal
 
-__all__ = ["MAX_DEPTH", "Disconnected", "containers", "drain", "encode", "parse", "read_body", "replay"]
+__all__ = ["MAX_DEPTH", "Disconnected", "containers", "drain", "encode", "parse", "read_body"]
 
 MAX_DEPTH = 64  # of JSON; tools' schemas have ten or so, and what walks through messages later is recursive
 DRAIN_BYTES = 64 << 20  # so much of a refused body is read and thrown away, so that the client reads the refusal
@@ -78,18 +78,6 @@ async def drain(receive: Receive) -> None:
                     return
     except TimeoutError:
         return
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives this body first, and then whatever the server says: that the client has left."""
-    waiting = [body]
-
-    async def receive_again() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return receive_again
 
 
 def parse(body: bytes) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chat.server.bodies import Disconnected, drain, encode, parse, read_body, replay
+from chat.asgi import replay
+from chat.server.bodies import Disconnected, drain, encode, parse, read_body
 from chat.server.guard_settings import GuardSettings
 from chat.server.keys import ANYBODY, Caller, KeyRing, presented_keys
 from chat.server.metrics import GUARD_SECONDS, REJECTIONS

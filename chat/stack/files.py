@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chat.engine_host import runtime_dir
+from chat.private_files import open_private
 from errors import StackError
 
 __all__ = ["StackFiles", "files_of", "write_private"]
@@ -79,9 +79,8 @@ def make_folders(files: StackFiles) -> None:
 def write_private(file: Path, text: str) -> None:
     """Write a file that nobody else may read, whole or not at all."""
     new = file.with_name(f".{file.name}.new")
-    opener: Callable[[str, int], int] = lambda path, flags: os.open(path, flags, 0o600)  # noqa: E731
     try:
-        with open(new, "w", encoding="utf-8", opener=opener) as stream:
+        with open(new, "w", encoding="utf-8", opener=open_private) as stream:
             stream.write(text)
         new.replace(file)
     except OSError as error:

@@ -10,6 +10,7 @@ from chat.conversation import Conversation, make_title
 from chat.sampling_ranges import parse_assignments
 from chat.talk import SHORT_ID
 from chat.terminal.calls import go_through
+from chat.terminal.numbers import whole_number
 from chat.terminal.turns import show_resumed, show_turn
 from errors import CommandError
 
@@ -276,7 +277,8 @@ def _number(repl: Repl, argument: str, default: int) -> int:
     """Return the whole number that an argument is; nothing is the default."""
     if not argument:
         return default
-    if not argument.strip().isdecimal() or len(argument) > 9 or (number := int(argument)) < 1:
+    number = whole_number(argument)
+    if not number:
         raise CommandError(repl.texts("number.bad", value=argument))
     return number
 

@@ -12,6 +12,7 @@ from chat.attachments import Attachment, read_attachment, split_paths
 from chat.conversation import Conversation
 from chat.talk import SHORT_ID
 from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
+from chat.terminal.numbers import whole_number
 from chat.terminal.turns import show_resumed
 from errors import CommandError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save", "tell_attached"]
 
-MAX_DIGITS = 9
 FORMATS = {"md": ".md", "json": ".json", "openai": ".jsonl"}
 NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
@@ -162,9 +162,7 @@ def _code(repl: Repl, words: list[str]) -> str:
     from chat.terminal.markdown import split_blocks
 
     blocks = [block.code.rstrip("\n") for block in split_blocks(_answer(repl, "")) if block.kind == "fence"]
-    number = 1
-    if words:
-        number = int(words[0]) if words[0].isdecimal() and len(words[0]) <= MAX_DIGITS else 0
+    number = (whole_number(words[0]) or 0) if words else 1
     if not 1 <= number <= len(blocks):
         raise CommandError(repl.texts("copy.no_code", n=words[0] if words else 1, count=len(blocks)))
     return blocks[number - 1]

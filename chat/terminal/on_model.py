@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chat.attachments import read_attachment
 from chat.sampling_ranges import SAMPLING, parse_assignments
 from chat.terminal.figures import totals
+from chat.terminal.numbers import whole_number
 from chat.terminal.recent_models import recent_models
 from errors import ChatError, CommandError
 
@@ -37,7 +38,6 @@ __all__ = [
     "tokens",
 ]
 
-MAX_DIGITS = 9
 THINKING_VIEWS = ("full", "collapsed", "hidden")
 THINKING_MODES = {"on": True, "off": False, "auto": None}
 CONTEXT_POLICIES = ("roll", "ask", "error")
@@ -114,9 +114,10 @@ def think(repl: Repl, argument: str) -> None:
         stream.finish()
         return
     if word == "budget":
-        if not rest.strip().isdecimal() or len(rest) > MAX_DIGITS:
+        budget = whole_number(rest)
+        if budget is None:
             raise CommandError(texts("think.budget.bad", value=rest))
-        session.thinking_budget = int(rest)
+        session.thinking_budget = budget
     elif word in THINKING_MODES and not rest:
         session.enable_thinking = THINKING_MODES[word]
         if word == "auto":

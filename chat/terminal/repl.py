@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from chat.answer import Answer
 from chat.attachments import take_mentions, with_attachments
 from chat.backend import Backend
+from chat.private_files import open_private
 from chat.talk import SHORT_ID, Turn
 from chat.terminal.answer import AnswerView, receive
 from chat.terminal.calls import go_through
@@ -488,7 +488,7 @@ class Repl:
         from chat.engine_host import log_dir
 
         file = log_dir() / "terminal.log"
-        with contextlib.suppress(OSError), open(file, "a", encoding="utf-8", opener=_for_me_alone) as log:
+        with contextlib.suppress(OSError), open(file, "a", encoding="utf-8", opener=open_private) as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
         self.display.warn(self.texts("internal", error=f"{type(error).__name__}: {error}", file=file))
 
@@ -500,8 +500,3 @@ class Repl:
             self.display.dim(self.texts("goodbye.private"))
         elif talk.is_saved:
             self.display.dim(self.texts("goodbye", id=talk.short_id))
-
-
-def _for_me_alone(path: str, flags: int) -> int:
-    """Open a file that others cannot read."""
-    return os.open(path, flags, 0o600)

@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
 
 from chat import transfer
+from chat.asgi import replay
 from chat.conversation import Conversation
 from chat.web.app import make_page, page_options
 from chat.web.login import login_page
@@ -154,7 +155,7 @@ class Gate:
         refused = self._refuse(request)
         if refused is None and scope["method"] == "POST" and scope["path"] in EVENT_PATHS:
             body = await request.body()
-            receive = _replay(body, receive)
+            receive = replay(body, receive)
             if _names_other_files(body):
                 refused = Response("a file was named that was not uploaded", status_code=400)
         if refused is not None:
@@ -186,18 +187,6 @@ def _is_open(path: str) -> bool:
         return True
     folder, _, name = path.rpartition("/")
     return folder == "/gradio_api" and name in OPEN_API
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives a body that was read already, and then whatever comes."""
-    waiting = [body]
-
-    async def receive_again() -> MutableMapping[str, Any]:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return receive_again
 
 
 def _names_other_files(body: bytes) -> bool:

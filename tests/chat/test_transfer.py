@@ -15,27 +15,12 @@ import pytest
 from chat import transfer
 from chat.conversation import Conversation, Message
 from errors import StoreError, describe
-
-CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "北京"}'}}
+from tests.chat.storing import CALL, rich_conversation
 
 
 @pytest.fixture
 def conversation() -> Conversation:
-    """A conversation with everything: two variants, a branch, a tool call, thinking, pins, a window."""
-    made = Conversation(system="You are terse.", settings={"temperature": 0.5}, owner="somebody")
-    made.add(Message("user", "How is the weather in 北京?"))
-    made.add(Message("assistant", "", tool_calls=(CALL,), finish_reason="tool_calls"))
-    made.add(Message("tool", '{"degrees": 21}', tool_call_id="call_1"))
-    made.add(Message("assistant", "21 degrees.", token_ids=(5, 0, 4_294_967_295), finish_reason="stop"))
-    made.toggle_pin(1)
-    made.add(Message("user", "Say it again"))
-    made.add(Message("assistant", "21.", reasoning="They want it\nshorter.", usage={"ttft_ms": 1.5}))
-    made.before_answer()
-    made.add(Message("assistant", "Twenty-one \u2028 degrees 🙂", status="partial"))
-    made.add(Message("user", "one more"))
-    made.undo()
-    made.window_start_id = made.turn(2).id
-    return made
+    return rich_conversation("How is the weather in 北京?", system="You are terse.", owner="somebody")
 
 
 def save(tmp_path: Path, content: str | bytes) -> Path:

@@ -17,16 +17,15 @@ from typing import Any
 from unittest import mock
 
 from chat import store_database, transfer
-from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
 from chat.store_schema import MIGRATIONS
 from chat.store_served import KeptResponse
+from tests.chat.storing import rich_conversation
 
 __all__ = ["FOLDER", "OWNERS", "contents", "open_with", "restore"]
 
 FOLDER = Path(__file__).parent / "stores"
 OWNERS = ("local", "alice")
-CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "北京"}'}}
 WRITER = "elsewhere 1/1 4194304 1 00000000"  # of another machine: what it left open has been cut off
 FIRST_WITH_SERVER_TABLES = 2
 
@@ -55,31 +54,14 @@ def open_with(version: int) -> Any:
 
 def _fill(store: ConversationStore, version: int) -> None:
     for owner in OWNERS:
-        made = _conversation(owner)
+        question = "How is the weather in 北京?\n'; DROP TABLE messages; --"
+        made = rich_conversation(question, system=f"You are terse, {owner}.", owner=owner)
         store.save(made)
         if version >= FIRST_WITH_SERVER_TABLES:
             store.served.begin_session(made.id, 7, owner=owner)
             response = KeptResponse(f"response-of-{owner}", made.id, str(made.tip_id), {"status": "completed"})
             store.served.add_response(response, owner=owner)
     store.create(title="an empty one")
-
-
-def _conversation(owner: str) -> Conversation:
-    """A conversation with everything: variants, a branch, a tool call, thinking, pins, a window, token ids."""
-    made = Conversation(system=f"You are terse, {owner}.", settings={"temperature": 0.5}, owner=owner)
-    made.add(Message("user", "How is the weather in 北京?\n'; DROP TABLE messages; --"))
-    made.add(Message("assistant", "", tool_calls=(CALL,), finish_reason="tool_calls"))
-    made.add(Message("tool", '{"degrees": 21}', tool_call_id="call_1"))
-    made.add(Message("assistant", "21 degrees.", token_ids=(5, 0, 4_294_967_295), finish_reason="stop"))
-    made.toggle_pin(1)
-    made.add(Message("user", "Say it again"))
-    made.add(Message("assistant", "21.", reasoning="They want it\nshorter.", usage={"ttft_ms": 1.5}))
-    made.before_answer()
-    made.add(Message("assistant", "Twenty-one \u2028 degrees 🙂", status="partial"))
-    made.add(Message("user", "one more"))
-    made.undo()
-    made.window_start_id = made.turn(2).id
-    return made
 
 
 def _dump(file: Path) -> str:
