@@ -46,6 +46,21 @@ class ReplyRequest(NamedTuple):
     ahead: Callable[[Reply], Iterable[Any]] | None = None
 
 
+class ReplyOptions(NamedTuple):
+    """What a caller asks for beside the messages, checked.
+
+    ``prompt``: the options of :meth:`RequestMaker.fit`; ``params``: vLLM's ``SamplingParams``; ``lora_request``: as in
+    :class:`ReplyRequest`; ``parse``, ``streamed``: as in :class:`reply_parsing.Answer`.
+    """
+
+    prompt: dict[str, Any]
+    continue_final_message: bool
+    params: Any
+    lora_request: Any
+    parse: Callable[[str], Any] | None
+    streamed: bool
+
+
 class RequestMaker:
     """Makes requests for one engine.
 
@@ -71,9 +86,12 @@ class RequestMaker:
         self._parser_class = make_parser_class(*find_parsers(prompt_builder))
         self._parser_tokenizer = ParserTokenizer(self.tokenizer)
 
-    def make(
+    def make(self, messages: Sequence[Message], outputs: Outputs, /, **options: Any) -> ReplyRequest:
+        """Build the prompt, and what collects the answer to it. Options are those of ``VLLMWrapper.stream``."""
+        return self.make_like(messages, self.read_options(outputs, **options))
+
+    def read_options(
         self,
-        messages: Sequence[Message],
         outputs: Outputs,
         /,
         *,
@@ -87,9 +105,12 @@ class RequestMaker:
         max_prompt_tokens: int | None = None,
         lora: str | None = None,
         **sampling: Any,
-    ) -> ReplyRequest:
-        """Build the prompt, and what collects the answer to it. Options are those of ``VLLMWrapper.stream``."""
-        started_s = time.perf_counter()
+    ) -> ReplyOptions:
+        """Check what a caller asks for, once for as many requests as are made with it.
+
+        Raises:
+            SamplingError: an option that is unknown, of a wrong kind or out of range.
+        """
         _check_kinds(tools=tools, template_kwargs=template_kwargs, max_prompt_tokens=max_prompt_tokens, lora=lora)
         if sampling.get("n", 1) != 1:
             raise SamplingError(f"n is {sampling['n']}; a reply is one answer", hint="Call replies(messages, n=...).")
@@ -98,32 +119,40 @@ class RequestMaker:
             form, parse = read_response_format(response_format)
             sampling["structured_outputs"] = without_free_space(form)
         params = self.sampling_params(sampling, outputs, stop=stop, extra_stop_words_ids=extra_stop_words_ids)
-        schemas = tool_schemas(tools)
-        options: dict[str, Any] = {
-            "schemas": schemas,
+        prompt = {
+            "schemas": tool_schemas(tools),
             "enable_thinking": enable_thinking,
             "max_tokens": params.max_tokens,
             "template_kwargs": template_kwargs,
             "max_prompt_tokens": max_prompt_tokens,
         }
-        fitted = self.fit(messages, continue_final_message=continue_final_message, **options)
+        lora_request = self._adapters.request(lora)
+        return ReplyOptions(prompt, continue_final_message, params, lora_request, parse, streamed=outputs == "each")
+
+    def make_like(self, messages: Sequence[Message], options: ReplyOptions) -> ReplyRequest:
+        """:meth:`make`, with options that were read before."""
+        started_s = time.perf_counter()
+        prompt, params = options.prompt, options.params
+        fitted = self.fit(messages, continue_final_message=options.continue_final_message, **prompt)
         parser = None
         if self._parser_class is not None:
-            parser = OutputParser(self._parser_class, self._parser_tokenizer, schemas, enable_thinking)
+            parser = OutputParser(
+                self._parser_class, self._parser_tokenizer, prompt["schemas"], prompt["enable_thinking"]
+            )
         answer = Answer(
             parser=parser,
             prompt_token_ids=fitted.prompt.token_ids,
             stop_token_ids=params.stop_token_ids or (),
             dropped_turns=self._warn_of_dropped(messages, fitted.dropped),
             started_s=started_s,
-            parse=parse,
+            parse=options.parse,
             num_top=-1 if params.logprob_token_ids else max(params.logprobs or 0, params.prompt_logprobs or 0),
-            streamed=outputs == "each",
+            streamed=options.streamed,
         )
         ahead = None
-        if self._reads_ahead and not continue_final_message:
-            ahead = functools.partial(self.read_ahead, list(messages), fitted.prompt.token_ids, options)
-        return ReplyRequest(answer, params, self._adapters.request(lora), ahead)
+        if self._reads_ahead and not options.continue_final_message:
+            ahead = functools.partial(self.read_ahead, list(messages), fitted.prompt.token_ids, prompt)
+        return ReplyRequest(answer, params, options.lora_request, ahead)
 
     def read_ahead(
         self, messages: Sequence[Message], token_ids: Sequence[int], options: Mapping[str, Any], reply: Reply

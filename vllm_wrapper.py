@@ -334,15 +334,14 @@ class VLLMWrapper:
         from tqdm.auto import tqdm
 
         results: list[Reply | ChatError] = []
+        asked = self._requests.read_options("ends", **options)
         with ExitStack() as open_streams:  # whatever ends this early, Ctrl-C too, frees the engine of all of them
             streams: list[Stream | ChatError] = []
             for messages in conversations:
                 try:
-                    request = self._requests.make(messages, "ends", **options)
+                    request = self._requests.make_like(messages, asked)
                     request = request._replace(ahead=None)  # nobody goes on with a batch
                     streams.append(open_streams.enter_context(Stream(self._thread, *request)))
-                except SamplingError:
-                    raise  # the same for all of them
                 except ChatError as error:
                     streams.append(error)
             for stream in tqdm(streams, desc="conversations", disable=not progress):

@@ -304,9 +304,11 @@ class _Link:
         body: Mapping[str, Any] | None = None,
         *,
         query: Mapping[str, Any] | None = None,
-        timeout: httpx2.Timeout = TIMEOUT,
+        timeout: httpx2.Timeout | None = None,
     ) -> Any:
         """Send a request; return what the answer's JSON says, None for an empty one.
+
+        ``timeout``: ``TIMEOUT`` if left out.
 
         Raises:
             StoreUnreachableError: nobody answers.
@@ -315,6 +317,7 @@ class _Link:
         """
         if time.monotonic() < self._pause_until_s:
             raise self._unreachable("it was silent a moment ago")
+        timeout = timeout or TIMEOUT
         response = self._send(self._client.build_request(method, path, json=body, params=query, timeout=timeout))
         self.is_used = True
         if not response.is_success:

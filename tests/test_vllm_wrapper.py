@@ -351,7 +351,7 @@ def test_old_turns_that_do_not_fit_are_left_out_aloud(llm):
     assert fitted.dropped == list(range(len(fitted.dropped)))
     assert 0 < len(fitted.dropped) < 29
     with pytest.warns(ContextWindowWarning, match="turns left out: the oldest 28"):
-        reply, longer = llm.chat("Hello!", history, max_window_size=700, **GREEDY)  # short, so that it is soon read
+        reply, longer = llm.chat("Hello!", history, max_window_size=700, max_tokens=16, **GREEDY)
     assert reply
     assert len(longer) == 31
 

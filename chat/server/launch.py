@@ -235,6 +235,8 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     bound_onednn(environment)
     if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
         environment.setdefault("OMP_NUM_THREADS", "1")
+        if _is_cpu_build():  # nor are there threads to bind to cores: that is what the worker's own process is for
+            environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
     environment[GuardSettings.variable] = settings.guard(key_file).to_json()
     environment[ServedSettings.variable] = settings.conversations.to_json()

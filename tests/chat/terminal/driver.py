@@ -39,7 +39,8 @@ class Driver:
         columns: int = 80,
         lines: int = 24,
     ) -> None:
-        env = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **(environ or {})}
+        around = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        env = {**around, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **(environ or {})}
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             _become(run, env, columns, lines)

@@ -46,7 +46,7 @@ def test_a_model_that_cannot_be_loaded_says_why_and_gives_the_message_back(start
 
 def test_a_folder_that_cannot_be_written_is_told_about_and_ends_nothing(start: Start, tmp_path: Path) -> None:
     (tmp_path / "conversations.sqlite").mkdir()
-    terminal = start("echo")
+    terminal = start("echo", columns=200)
     terminal.wait_for("cannot be saved", "/save PATH")
     terminal.enter("hello")
     terminal.wait_for("echo: hello")

@@ -10,15 +10,9 @@ import pytest
 
 from chat.store import ConversationStore
 from tests.chat.web.conftest import running_page, visiting, wait_until
-from tests.serving import RunningServer, running_server
+from tests.serving import RunningServer
 
 LONG = "Tell me a long story."
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with running_server(tmp_path_factory.mktemp("server")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +39,7 @@ def test_two_people_of_a_server(chromium: Any, server: RunningServer, site: str)
         assert alice.texts("#past .figures")[0].endswith("stopped")
         assert bob.page.is_visible("#stop")  # goes on
     for owner in ("alice", "bob"):  # bob has left in the middle
-        (entry,) = kept.recent(owner=owner)
+        entry = kept.recent(owner=owner)[0]
         assert entry.title == f"I am {owner}. {LONG}"
         wait_until(lambda owner=owner, entry=entry: _reason(kept, entry.id, owner) == "abort")
     kept.close()

@@ -27,6 +27,7 @@ KEY = "key-of-local"
 def soon_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits as people have, made shorter, so that there is time for more faults."""
     monkeypatch.setattr(remote_store, "TIMEOUT", httpx2.Timeout(2.0, connect=1.0))
+    monkeypatch.setattr(remote_store, "LOAD_TIMEOUT", httpx2.Timeout(4.0, connect=1.0))
     monkeypatch.setattr(remote_store, "PAUSE_S", 0.5)
 
 

@@ -25,17 +25,17 @@ KINDS = ("chat",) * 5 + ("streamed",) * 3 + ("responses", "interactive")
 # Who sends how much: one owner wants more than the whole server can do, the others nearly as much together.
 SHARES = {"alice": 0.6, "bob": 0.2, "local": 0.2}
 RECOVERS_WITHIN_S = 10.0
+ENDS_WITHIN_S = 60.0
 OVERLOAD = scale.scaled(2, 3)  # times the capacity; the short run measures that for a moment, and too low
 # Requests that are taken wait for those that were taken before them. The factor is for others on the machine, and for
 # requests that are dearer than the average.
-LATENCY_FACTOR = scale.scaled(3, 6)
+LATENCY_FACTOR = 3
 LEAVING_KINDS = ("chat", "chat", "responses", "interactive")
-GONE_WITHIN_S = scale.scaled(1, 3)  # the short run shares the machine with other tests
-NUM_IDLE = 1000
+GONE_WITHIN_S = 1
+NUM_IDLE = scale.scaled(1000, 150)
 IDLE_S = scale.scaled(30, 2)
-# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once. The short
-# run ends while connections are still being opened; only the full run tells growth from those.
-ALLOWED_GROWTH = {"rss_mb": scale.scaled(16, 64), "descriptors": scale.scaled(32, 2000), "threads": 8}
+# Of a process: what a run may add once caches are full. Python and malloc keep some of what was used once.
+ALLOWED_GROWTH = {"rss_mb": scale.bound(16), "descriptors": scale.bound(32), "threads": scale.bound(8)}
 
 
 # -- twice the capacity ------------------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ async def _overload(server):
             under_way, load_s = await _open_loop(crowd, chance, rate=OVERLOAD * capacity)
             recovered_s = await _recover(crowd, alone_s)
             outcomes = await asyncio.gather(*under_way)
-        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
     figures = _figures(outcomes, capacity, alone_s, load_s) | {
         "recovered_s": round(recovered_s, 1),
         "held": watch.figures(),
@@ -65,9 +65,9 @@ async def _overload(server):
     assert not faults, f"seed {SEED}: {faults.most_common(5)}"
     assert figures["refused_429"] > 0
     assert figures["refused_503"] > 0
-    assert figures["answered_ms"]["max"] <= figures["answered_within_ms"]
-    assert figures["refused_ms"]["p99"] <= scale.scaled(2000, 6000)  # those who ask share two cores with the server
-    assert recovered_s <= RECOVERS_WITHIN_S
+    assert figures["answered_ms"]["max"] <= scale.bound(figures["answered_within_ms"])
+    assert figures["refused_ms"]["p99"] <= scale.bound(2000)  # those who ask share two cores with the server
+    assert recovered_s <= scale.bound(RECOVERS_WITHIN_S)
     assert watch.too_much(ALLOWED_GROWTH) == []
 
 
@@ -174,15 +174,15 @@ async def _leave(server):
         async def is_idle() -> bool:
             return not await crowd.num_in_engine()
 
-        gone_s = await crowd.until(is_idle, 10 * GONE_WITHIN_S)
-        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+        gone_s = await crowd.until(is_idle, ENDS_WITHIN_S)
+        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
 
         async def is_kept() -> bool:
             return not await crowd.metric("vllm_deploy_conversations_open")
 
-        kept_s = gone_s + await crowd.until(is_kept, RECOVERS_WITHIN_S)
+        kept_s = gone_s + await crowd.until(is_kept, ENDS_WITHIN_S)
     scale.keep("leaving", {"clients": NUM_CLIENTS, "gone_s": round(gone_s, 2), "kept_s": round(kept_s, 2)})
-    assert gone_s <= GONE_WITHIN_S
+    assert gone_s <= scale.bound(GONE_WITHIN_S)
 
 
 def test_a_background_response_keeps_its_place_until_it_has_ended(busy_server):
@@ -197,13 +197,13 @@ async def _background(server):
         assert await crowd.metric("vllm_deploy_requests_in_flight") == 1
         response_id = said.decode().split('"id":"')[1].split('"')[0]
         assert (await crowd.ask(f"/v1/responses/{response_id}/cancel", {}))[0] == 200
-        await crowd.until(lambda: _is_empty(crowd), RECOVERS_WITHIN_S)
+        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
 
 
 # -- conversations that lie still --------------------------------------------------------------------------------------
 
 
-def test_a_thousand_idle_conversations_cost_nothing(busy_server):
+def test_idle_conversations_cost_nothing(busy_server):
     asyncio.run(_idle(busy_server))
 
 
@@ -217,10 +217,10 @@ async def _idle(server):
     after = await _at_rest(processes)
     cost = {name: round(after[name] - before[name], 3) for name in before}
     scale.keep("idle", {"conversations": NUM_IDLE, "before": before, "after": after, "cost": cost})
-    assert cost["rss_mb"] <= 32
+    assert cost["rss_mb"] <= scale.bound(32)
     assert cost["threads"] <= 8
     assert cost["descriptors"] <= 8
-    assert cost["cpu_share"] <= scale.scaled(5, 20) / 100  # the short run looks for a moment only
+    assert cost["cpu_share"] <= scale.bound(0.05)
 
 
 async def _talk(crowd: Crowd, numbers: range) -> None:

@@ -26,8 +26,8 @@ SOAK_S = scale.scaled(1200, 15)
 # Who keeps conversations does one thing at a time, so that nobody deletes what another is at work on.
 GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
 # From the first third of the run to its end, of each process, by the line through the samples: a leak of a kilobyte a
-# request would be more in a full run. The short run still fills caches and pools.
-ALLOWED_GROWTH = {"rss_mb": scale.scaled(12, 64), "descriptors": 8, "threads": 8, "mb": 8}
+# request would be more in a full run.
+ALLOWED_GROWTH = {"rss_mb": scale.bound(12), "descriptors": scale.bound(8), "threads": scale.bound(8), "mb": 8}
 # SQLite puts the log back into the file when it holds a thousand pages; readers may put that off.
 MAX_WAL_MB = 16.0
 
