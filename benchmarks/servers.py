@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from chat.server.launch import server_arguments
+from chat.server.launch import server_arguments, suit_engine
 from chat.server.plugin import TOKENIZER_MODE
 from chat.server.settings import ServeSettings
 from prompt_utils import PromptBuilder
@@ -81,6 +81,7 @@ def _stock(scratch: Path, model: Path, options: tuple[str, ...]) -> Iterator[Ser
     arguments = _stock_arguments(model, port, ["--max-model-len", "2048", *options])
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}
+    suit_engine(environment, model)
     log = scratch / "stock.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(

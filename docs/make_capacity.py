@@ -39,8 +39,8 @@ ROUTER_EVENTS_PER_S = 100_000.0  # of one router process
 COMMIT_MS = 8.0  # SQLite, p50
 COMMITS_PER_TURN = 6  # lease, question, response; answer, response, lease: counted in chat/server
 SAVE_INTERVAL_S = 0.7  # between those of an answer that is being written
-API_MS_PER_REQUEST = 3.0  # processor time of the process that serves HTTP: fitted to a trial, 16 tokens in 6 to 7 ms
-API_MS_PER_TOKEN = 0.25
+API_MS_PER_REQUEST = 5.1  # processor time of the process that serves HTTP
+API_MS_PER_TOKEN = 0.26
 
 KV_BYTES_PER_TOKEN = KV_LAYERS * KV_HEADS * HEAD_SIZE * 2 * 2  # keys and values, two bytes each
 KV_TOKENS_PER_GPU = (GPU_GB * GPU_SHARE - WEIGHTS_GB - GPU_RESERVED_GB) * 1e9 / KV_BYTES_PER_TOKEN

@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from model_memory import read_memory_needs, weights_bytes
 from prompt_utils import PromptBuilder
 from reply_parsing import find_parsers
 
-__all__ = ["serve", "server_arguments"]
+__all__ = ["serve", "server_arguments", "suit_engine"]
 
 DEFAULT_MODEL = "demo"
 GUARD = "chat.server.guard.Guard"
@@ -232,16 +232,21 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     if environment.pop("VLLM_API_KEY", None):
         print("warning: VLLM_API_KEY is not used here: keys stand in a file", file=sys.stderr)
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
-    bound_onednn(environment)
-    if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
-        environment.setdefault("OMP_NUM_THREADS", "1")
-        if _is_cpu_build():  # nor are there threads to bind to cores: that is what the worker's own process is for
-            environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    suit_engine(environment, folder)
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
     environment[GuardSettings.variable] = settings.guard(key_file).to_json()
     environment[ServedSettings.variable] = settings.conversations.to_json()
     environment[STORE_VARIABLE] = _store(settings)
     return environment
+
+
+def suit_engine(environment: MutableMapping[str, str], folder: Path) -> None:
+    """Set variables that suit a model on this machine; what is set already holds."""
+    bound_onednn(environment)
+    if weights_bytes(folder) < SMALL_MODEL_BYTES:  # its matrices are too small to be split over several threads
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        if _is_cpu_build():  # nor are there threads to bind to cores: that is what the worker's own process is for
+            environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
 def _store(settings: ServeSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from fastapi import Request
@@ -63,6 +64,7 @@ class ResponseTurn:
         self._clock = Clock()
         self._ids = ItemIds(turn.id)
         self._num_events = 0
+        self._kept: Future[None] | None = None  # that it has begun
 
     @property
     def headers(self) -> dict[str, str]:
@@ -105,8 +107,12 @@ class ResponseTurn:
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Give the events for the client. If the answer fails, the last one says so."""
+        is_kept = False
         try:
             async for piece in self._turn.pieces():
+                if self._kept is not None and not is_kept:  # nobody sees what is not in the store
+                    await asyncio.shield(asyncio.wrap_future(self._kept))
+                    is_kept = True
                 if piece.event is not None:
                     yield piece.event
                 elif piece.finish_reason == "abort":
@@ -155,7 +161,7 @@ class ResponseTurn:
     # -- its answer ---------------------------------------------------------------------------------------------
 
     async def _pieces(self, events: AsyncIterator[Any]) -> AsyncIterator[Piece]:
-        """Read vLLM's events; keep the response when it begins."""
+        """Read vLLM's events; begin to keep the response when it begins."""
         async for vllm_event in events:
             event = self._ids.rename(vllm_event.model_dump(mode="json", by_alias=True))
             self._num_events += 1
@@ -167,8 +173,9 @@ class ResponseTurn:
                 raise EngineError(str(event.get("message") or "the engine failed"))
             if "response" in event:
                 self._body = event["response"] = self._described(event["response"])
-            if kind == "response.created":
-                await asyncio.to_thread(self._keep_begin)
+            if kind == "response.created" and self._request.store is not False:
+                keeping = asyncio.to_thread(self._keep_begin, self._body)  # the engine begins meanwhile
+                self._kept = asyncio.run_coroutine_threadsafe(keeping, asyncio.get_running_loop())
             yield self._piece(event)
 
     def _piece(self, event: dict[str, Any]) -> Piece:
@@ -218,10 +225,8 @@ class ResponseTurn:
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
-    def _keep_begin(self) -> None:
-        if self._request.store is False:
-            return
-        response = KeptResponse(self._id, self._turn.conversation.id, self._turn.id, self._body)
+    def _keep_begin(self, body: Mapping[str, Any]) -> None:
+        response = KeptResponse(self._id, self._turn.conversation.id, self._turn.id, dict(body))
         self._turn.turns.store.served.add_response(response, owner=owner_of(self._raw_request))
 
     def _keep_end(self, answer: Message, error: ChatError | None) -> None:
@@ -234,7 +239,8 @@ class ResponseTurn:
                 "output": to_items(answer) if said else [],
                 "error": None if error is None else _described_error(error),
             }
-        if self._request.store is not False and self._num_events:
+        if self._kept is not None:
+            self._kept.result()
             store = self._turn.turns.store
             store.served.update_response(self._id, self._body, owner=owner_of(self._raw_request))
 

@@ -211,7 +211,7 @@ def test_a_conversation_goes_from_the_command_line_to_the_server_and_back(server
     again = run("ask", "What is my name?", "--continue", "--temperature", "0", "--no-think", *at)
     assert again.stdout == "Your name is Zorvan.\n", again.stderr
     with_key = find_store(server.url, api_key=server.keys["local"])
-    (line,) = [line for line in with_key.recent() if line.title == "My name is Zorvan."]
+    (line,) = [line for line in with_key.recent(limit=100) if line.title == "My name is Zorvan."]
     kept = with_key.load(line.id)
     assert [m.role for m in kept.path()] == ["user", "assistant", "user", "assistant"]
     assert all(m.token_ids for m in kept.path() if m.role == "assistant")
