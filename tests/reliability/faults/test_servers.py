@@ -169,7 +169,11 @@ def check_next_turn(server: RunningServer, talker: Talker) -> None:
     with openai_of(server) as client:
         before = ids(client)
         response = client.responses.create(
-            model="demo", input="Hello!", conversation=talker.conversation_id, max_output_tokens=16
+            model="demo",
+            input="Hello!",
+            conversation=talker.conversation_id,
+            max_output_tokens=16,
+            extra_body={"chat_template_kwargs": {"enable_thinking": False}},
         )
         assert response.status in ("completed", "incomplete")
         after = ids(client)
