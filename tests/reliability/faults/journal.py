@@ -15,6 +15,7 @@ one. A line is a JSON object with ``event`` and ``at_s``, the seconds of a clock
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
@@ -139,8 +140,11 @@ class Account:
         return next((event for event in reversed(self.events) if event["event"] == name), None)
 
 
-def read_journal(file: Path) -> Account:
-    """Read what a program has told, up to its end; a torn last line was never told."""
+def read_journal(file: Path, *, sure_until_s: float = math.inf) -> Account:
+    """Read what a program has told, up to its end; a torn last line was never told.
+
+    What the store said after ``sure_until_s`` may hold or not.
+    """
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     account = Account({}, [json.loads(line) for line in lines])
     for event in account.events:
@@ -149,7 +153,7 @@ def read_journal(file: Path) -> Account:
                 _begin(account.told.setdefault(event["state"]["id"], Told()), event["state"])
             case "deletes":
                 _begin(account.told.setdefault(event["id"], Told()), None)
-            case "kept":
+            case "kept" if event["at_s"] < sure_until_s:
                 told = account.told[event["id"]]
                 told.kept, told.begun, told.is_under_way = told.begun[-1], [], False
             case "queued" | "failed":

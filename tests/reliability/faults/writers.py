@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable
@@ -60,9 +61,9 @@ class Writing:
         """Return how many lines its journal has."""
         return self._journal.read_bytes().count(b"\n") if self._journal.exists() else 0
 
-    def account(self) -> Account:
-        """Return what it has been told so far."""
-        return read_journal(self._journal)
+    def account(self, *, sure_until_s: float = math.inf) -> Account:
+        """Return what it has been told so far; after ``sure_until_s`` it may have been told what is not so."""
+        return read_journal(self._journal, sure_until_s=sure_until_s)
 
     def wait_for_some_lines(self, fewest: int = 0) -> None:
         """Wait until it has written for a while, and then a moment more, both by chance."""
@@ -81,10 +82,10 @@ class Writing:
             every_s=0.005,
         )
 
-    def kill(self) -> Account:
+    def kill(self, *, sure_until_s: float = math.inf) -> Account:
         """Kill it; return what it had been told."""
         self.child.kill()
-        account = self.account()
+        account = self.account(sure_until_s=sure_until_s)
         if account.is_under_way:
             self._fault.was_in_a_commit()
         return account
