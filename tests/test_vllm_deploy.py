@@ -12,6 +12,7 @@ import time
 import pytest
 
 from chat.options import parse_duration
+from tests.patience import patient
 from tests.program import GREEDY, ROOT, run, start
 from vllm_deploy import ROOMS
 
@@ -175,7 +176,7 @@ def test_an_engine_that_is_warm_answers_sooner_than_it_loads():
     run("ask", "Hello!", *GREEDY)
     started_s = time.monotonic()
     assert run("ask", "Hello!", *GREEDY).returncode == 0
-    assert time.monotonic() - started_s < 8  # loading takes longer than this even on a fast machine without load
+    assert time.monotonic() - started_s < patient(8)  # a fast machine without load loads for longer than this
 
 
 def test_ps_lists_the_engine_and_stop_ends_it():

@@ -19,6 +19,7 @@ from chat import backend as backends
 from chat.backend import EngineHostBackend, list_hosts, stop_hosts
 from chat.engine_host import HostSettings, runtime_dir
 from errors import EngineError, ModelLoadError, PromptTooLongError, SamplingError
+from tests.patience import patient
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 LONG = [{"role": "user", "content": "Count from 1 to 100."}]
@@ -61,7 +62,7 @@ def test_loading_is_told_without_blocking(settings):
     backend = EngineHostBackend(settings)
     started_s = time.perf_counter()
     status = backend.status()
-    assert time.perf_counter() - started_s < 0.1
+    assert time.perf_counter() - started_s < patient(0.1)
     assert status.stage in ("starting", "import", "load", "ready")
     assert backend.info().is_demo
     assert backend.info().thinks
@@ -99,7 +100,7 @@ def test_abort_ends_the_iteration_at_once_and_keeps_the_partial(backend):
         stream.abort()
         for _ in iterator:
             pass
-        assert time.perf_counter() - started_s < 1.0
+        assert time.perf_counter() - started_s < patient(1.0)
     assert stream.reply.finish_reason == "abort"
     assert stream.reply.text.startswith("1, 2")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from tests.chat.terminal.screen import Screen
+from tests.patience import patient
 
 ROOT = Path(__file__).resolve().parents[3]
-TIMEOUT_S = float(os.environ.get("PTY_TIMEOUT_S", 20))  # long enough for a slow core under load; what works is faster
+TIMEOUT_S = float(os.environ.get("PTY_TIMEOUT_S", patient(20)))  # for a slow core under load; what works is faster
 
 
 class Driver:

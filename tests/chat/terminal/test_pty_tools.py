@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.chat.terminal.conftest import Start, contents
+from tests.patience import patient
 
 
 def test_a_call_is_run_when_the_person_says_so(start: Start, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_ctrl_c_stops_a_running_tool_and_continue_goes_on(start: Start, tmp_path
     terminal.wait_for("wait is running · Ctrl-C stops it")
     terminal.wait_until((tmp_path / "running").exists, "the tool")
     terminal.press("\x03")
-    assert terminal.wait_for("stopped; what has arrived is kept") < 0.5
+    assert terminal.wait_for("stopped; what has arrived is kept") < patient(0.5)
     terminal.enter("/continue")
     terminal.wait_for("I went on.")
 

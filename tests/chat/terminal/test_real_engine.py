@@ -15,6 +15,7 @@ import pytest
 from chat.backend import list_hosts, stop_hosts
 from model_hub import DEMO_MODEL_DIR
 from tests.chat.terminal.driver import ROOT, Driver
+from tests.patience import patient
 
 LOAD_TIMEOUT_S = 120.0  # importing vLLM on a slow core under load
 COMMAND = [sys.executable, str(ROOT / "vllm_deploy.py"), "chat"]
@@ -77,7 +78,7 @@ def test_a_day_at_the_terminal(start: Start, tmp_path: Path) -> None:
     assert "INFO" not in terminal.screen.text  # vLLM's own log lines
 
     other = start()  # a second terminal finds the engine warm
-    say(other, "Hello!", timeout_s=20)
+    say(other, "Hello!", timeout_s=patient(20))
     assert len(list_hosts()) == 1
 
     terminal.wait_for("ctx ")
@@ -90,8 +91,8 @@ def test_a_day_at_the_terminal(start: Start, tmp_path: Path) -> None:
     terminal.enter("Tell me a story.")
     terminal.wait_until(lambda: is_streaming(terminal, "a story."), "some words")
     terminal.press("\x03")
-    assert terminal.wait_for("interrupted: ", timeout_s=5) < 0.3
-    say(other, "Hello again!", timeout_s=20)  # the engine is free
+    assert terminal.wait_for("interrupted: ", timeout_s=patient(5)) < patient(0.3)
+    say(other, "Hello again!", timeout_s=patient(20))  # the engine is free
 
     terminal.enter("Tell me another story.")
     terminal.wait_until(lambda: is_streaming(terminal, "another story."), "some words")
@@ -119,18 +120,18 @@ def test_a_day_at_the_terminal(start: Start, tmp_path: Path) -> None:
     again.enter("/set temperature=0")
     again.wait_until(again.is_prompting)
     again.enter("What is 12 * 12?")
-    again.wait_for('● calculator(expression="12 * 12")', "Run it? (y/n/always)", timeout_s=20)
+    again.wait_for('● calculator(expression="12 * 12")', "Run it? (y/n/always)", timeout_s=patient(20))
     again.press("y\r")
-    again.wait_for("  144\n12 * 12 = 144", timeout_s=20)
+    again.wait_for("  144\n12 * 12 = 144", timeout_s=patient(20))
     again.wait_until(again.is_prompting)
 
     again.enter("/model ./no/such/folder")
-    again.wait_for("error: there is no folder ./no/such/folder", "demo stays in use.", timeout_s=20)
+    again.wait_for("error: there is no folder ./no/such/folder", "demo stays in use.", timeout_s=patient(20))
     shutil.copytree(DEMO_MODEL_DIR, tmp_path / "second")
     again.enter(f"/model {tmp_path}/second")
     again.wait_for("second goes on with the conversation.", timeout_s=LOAD_TIMEOUT_S)
     again.enter("What is 13 * 17?")
-    again.wait_for('● calculator(expression="13 * 17")', timeout_s=20)
+    again.wait_for('● calculator(expression="13 * 17")', timeout_s=patient(20))
     again.press("\x03")
     again.wait_for("stopped;")
     assert sorted(Path(host.model).name for host in list_hosts()) == ["demo", "second"]
