@@ -225,8 +225,8 @@ class ResponseTurn:
 
     # -- what is kept -------------------------------------------------------------------------------------------
 
-    def _keep_begin(self, body: Mapping[str, Any]) -> None:
-        response = KeptResponse(self._id, self._turn.conversation.id, self._turn.id, dict(body))
+    def _keep_begin(self, body: dict[str, Any]) -> None:
+        response = KeptResponse(self._id, self._turn.conversation.id, self._turn.id, body)
         self._turn.turns.store.served.add_response(response, owner=owner_of(self._raw_request))
 
     def _keep_end(self, answer: Message, error: ChatError | None) -> None:

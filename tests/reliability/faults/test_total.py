@@ -20,7 +20,6 @@ def test_enough_faults_of_every_kind_have_been_survived(faults: Faults) -> None:
     figures = {
         "num_faults": total,
         "num_kills_of_servers": faults.num_kills_of_servers,
-        "num_lost": 0,
         "by_kind": dict(sorted(faults.survived.items())),
         "in_the_middle_of_a_commit": faults.in_a_commit.total(),
         "most_lost_of_an_answer_s": round(faults.most_lost_s, 2),
