@@ -134,8 +134,14 @@
     find("#log")?.setAttribute("role", "log");
     find("#log")?.setAttribute("aria-busy", String(isShown(find("#stop")) || false));
   };
-  // On a phone the list would lie over everything: it is closed at first.
   const closeList = () => find("#panel-list.open .toggle-button")?.click();
+  // On a phone the list would lie over everything: it is closed at first. Gradio opens it whenever its part of the
+  // page has come, which over a slow line is long after the rest, and is deaf to clicks for a moment after that.
+  const closeListAtFirst = (wasOpen = false) => {
+    const isOpen = Boolean(find("#panel-list.open"));
+    if (isOpen) closeList();
+    if (isOpen || !wasOpen) setTimeout(closeListAtFirst, 100, isOpen);
+  };
   let watched = null;
   new MutationObserver(() => {
     const log = find("#log");
@@ -143,7 +149,7 @@
       watched = log;
       watchLog(log);
       showTheme();
-      if (window.innerWidth < 768) setTimeout(closeList, 100); // not before Gradio has put the panel in its place
+      if (window.innerWidth < 768) closeListAtFirst();
     }
     if (!log) return;
     reopen();

@@ -113,13 +113,28 @@ class Visit:
     def open(self, place: str = "") -> None:
         """Load the page and wait until the model is there."""
         if self.page is None:
-            self.page = self.context.new_page()
-            self.page.set_default_timeout(60_000)
-            self.page.on("request", lambda request: self.requests.append(request.url))
-            self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-            self.page.on("dialog", self._refuse)
+            self._begin()
         self.page.goto(f"{self.address}/{place}")
         self.wait_until_ready()
+
+    def hold_back(self, text: str, for_s: float) -> None:
+        """Let the scripts that hold a text come late, as over a slow line; before the page is opened."""
+
+        def answer(route: Any) -> None:
+            response = route.fetch()
+            if text in response.text():
+                time.sleep(for_s)
+            route.fulfill(response=response)
+
+        self._begin()
+        self.page.route("**/*.js", answer)
+
+    def _begin(self) -> None:
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(60_000)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", self._refuse)
 
     def _refuse(self, dialog: Any) -> None:
         self.errors.append(f"dialog: {dialog.message}")

@@ -208,6 +208,16 @@ def test_the_width_of_a_phone_is_enough(chromium: Any, site: str) -> None:
         visit.page.wait_for_selector("#past .welcome")
 
 
+def test_on_a_slow_line_the_list_of_a_phone_is_closed_too(chromium: Any, site: str) -> None:
+    with visiting(chromium, site, viewport={"width": 360, "height": 640}, has_touch=True) as visit:
+        visit.hold_back("Toggle Sidebar", for_s=2)
+        visit.open()
+        visit.page.wait_for_selector("#panel-list", state="attached")
+        visit.wait_for("!document.querySelector('#panel-list').classList.contains('open')")
+        visit.page.wait_for_timeout(500)
+        assert "open" not in str(visit.page.get_attribute("#panel-list", "class")).split()
+
+
 def test_the_keyboard_alone_is_enough(visit: Visit) -> None:
     visit.open()
     page = visit.page
