@@ -322,13 +322,14 @@ class _HostLink:
     def _run(self) -> None:
         """Connect, then hand every event to whom it belongs, until the connection ends."""
         try:
-            connection = connect_or_start(self._settings)
+            connection, greeting = connect_or_start(self._settings)
         except ChatError as error:
             self.readiness.become("failed", error=error)
             self._gone.set()
             return
         self._connection = connection
         try:
+            self._dispatch(json.loads(greeting))
             while not self._closed:
                 self._dispatch(json.loads(connection.recv_bytes()))
         except (EOFError, OSError):
@@ -422,23 +423,38 @@ def _raise_error(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def connect_or_start(settings: HostSettings) -> Connection:
-    """Return a connection to the host of these settings, starting it if none listens.
+def connect_or_start(settings: HostSettings) -> tuple[Connection, bytes]:
+    """Return a connection to the host of these settings and the first thing it says; start it if none listens.
 
     Raises:
         EngineError: no host could be started.
     """
-    if connection := _connect(settings.socket_path):
-        return connection
+    if met := _meet(settings.socket_path):
+        return met
     process = _start(settings)
     deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
     while time.monotonic() < deadline_s:
-        if connection := _connect(settings.socket_path):
-            return connection
+        if met := _meet(settings.socket_path):
+            return met
         if process.poll() not in (None, 0):  # 0: another terminal was faster, and its host will listen in a moment
             break
         time.sleep(RETRY_INTERVAL_S)
     raise EngineError("the engine's process did not start", hint=f"See {settings.log_file}.")
+
+
+def _meet(socket_path: Path) -> tuple[Connection, bytes] | None:
+    """Connect to a host and hear its status; None if there is none.
+
+    One that was killed can still be connected to for a moment, while the system takes it apart, but says nothing.
+    """
+    connection = _connect(socket_path)
+    if connection is None:
+        return None
+    try:
+        return connection, connection.recv_bytes()
+    except (EOFError, OSError):
+        connection.close()
+        return None
 
 
 def _connect(socket_path: Path) -> Connection | None:

@@ -12,6 +12,7 @@ import pytest
 
 from engine_thread import READ_AHEAD_AFTER_S, Arrival, EngineThread
 from errors import EngineError
+from tests.patience import wait_until
 
 
 class ScriptedEngine:
@@ -197,13 +198,6 @@ def test_an_engine_that_answers_does_not_fall_asleep(engine, thread):
 
 
 # -- reading ahead ----------------------------------------------------------------------------------------------------
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
 
 
 def test_an_idle_engine_reads_ahead_one_prompt_after_the_other(engine, thread):

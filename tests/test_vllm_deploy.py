@@ -12,7 +12,7 @@ import time
 import pytest
 
 from chat.options import parse_duration
-from tests.patience import patient
+from tests.patience import patient, wait_until
 from tests.program import GREEDY, ROOT, run, start
 from vllm_deploy import ROOMS
 
@@ -185,10 +185,7 @@ def test_ps_lists_the_engine_and_stop_ends_it():
     assert "demo" in listing
     assert "ready" in listing
     assert "stopped" in run("stop").stdout
-    deadline_s = time.monotonic() + 20
-    while "ready" in run("ps").stdout and time.monotonic() < deadline_s:
-        time.sleep(0.2)
-    assert "ready" not in run("ps").stdout
+    wait_until(lambda: "ready" not in run("ps").stdout, "the end of the engine")
     assert "no engine host is running" in run("stop").stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 
 import pytest
 
@@ -24,6 +23,7 @@ from chat.store import ConversationStore
 from chat.talk import MAX_ROUNDS, REFUSED, STOPPED
 from errors import ChatError, EngineError
 from tests.chat.terminal.scripted import Gate, ScriptedBackend
+from tests.patience import wait_until
 from tool_calling import as_tools
 from vllm_wrapper import ToolCall
 
@@ -131,9 +131,8 @@ def test_an_answer_is_kept_while_it_comes_also_when_the_model_falls_silent(tmp_p
     conversation = store.create()
     asking = threading.Thread(target=lambda: ask_in_conversation(backend, store, conversation, "Tell me a story."))
     asking.start()
-    deadline_s = time.monotonic() + 20
-    while len(kept := store.load(conversation.id).path()) < 2 and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+    wait_until(lambda: len(store.load(conversation.id).path()) >= 2, "a part of the answer", every_s=0.01)
+    kept = store.load(conversation.id).path()
     assert [(message.content, message.status) for message in kept[1:]] == [("Once upon ", "partial")]
     silence.opened.set()
     asking.join()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 
 import pytest
 
+from tests.patience import wait_until
 from tests.program import GREEDY, run, start
 
 pytestmark = pytest.mark.usefixtures("no_host_is_left")
@@ -75,9 +75,7 @@ def test_a_second_run_goes_on_where_the_first_was_ended(files, how):
     write_lines(source, [conversation(f"Count from {number} to 100.") for number in range(60)])
     command = ["batch", str(source), str(target), "--max-tokens", "40", *GREEDY]
     process = start(*command, stderr=subprocess.PIPE)
-    deadline_s = time.monotonic() + 120
-    while not (target.exists() and target.read_text().count("\n") >= 3) and time.monotonic() < deadline_s:
-        time.sleep(0.005)
+    wait_until(lambda: target.exists() and target.read_text().count("\n") >= 3, "answers", within_s=120, every_s=0.005)
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     assert b"Traceback" not in errors

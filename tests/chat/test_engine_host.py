@@ -11,6 +11,7 @@ import threading
 import time
 from multiprocessing.connection import Listener
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from chat import backend as backends
 from chat.backend import EngineHostBackend, list_hosts, stop_hosts
 from chat.engine_host import HostSettings, runtime_dir
 from errors import EngineError, ModelLoadError, PromptTooLongError, SamplingError
-from tests.patience import patient
+from tests.patience import patient, wait_until
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 LONG = [{"role": "user", "content": "Count from 1 to 100."}]
@@ -109,9 +110,7 @@ def test_a_client_that_leaves_mid_answer_frees_the_engine(settings, backend):
     leaver = EngineHostBackend(settings)
     next(iter(leaver.stream([user("Count from 1 to 100.")], **GREEDY)))
     leaver.close()
-    deadline_s = time.monotonic() + 10
-    while list_hosts()[0].num_clients > 2 and time.monotonic() < deadline_s:
-        time.sleep(0.05)
+    wait_until(lambda: list_hosts()[0].num_clients <= 2, "fewer clients")
     assert backend.stream([user("Hello!")], **GREEDY).reply.finish_reason == "stop"
 
 
@@ -186,7 +185,8 @@ def test_an_engine_that_is_killed_is_told_and_reload_starts_another(settings, ba
         backend.stream(LONG)
     assert settings.socket_path.exists()  # stale: the next host takes its place
     backend.reload()
-    assert backend.wait_until_ready(READY_WITHIN_S).stage == "ready"
+    status = backend.wait_until_ready(READY_WITHIN_S)
+    assert status.stage == "ready", status
     assert backend.stream([user("Hello!")], **GREEDY).reply.text
 
 
@@ -222,6 +222,30 @@ def test_a_host_that_ends_while_it_is_asked_is_none(hears_the_question):
         ending.start()
         assert str(path) not in str(list_hosts())
         ending.join()
+
+
+def test_a_host_that_is_being_ended_is_not_taken_for_one(monkeypatch):
+    settings = HostSettings("demo", {"max_model_len": 333})
+
+    def accept(listener, greeting):
+        with listener, listener.accept() as connection:
+            if greeting:
+                connection.send_bytes(greeting)
+
+    def listen(greeting=b""):
+        listener = Listener(str(settings.socket_path), family="AF_UNIX")
+        threading.Thread(target=accept, args=(listener, greeting)).start()
+
+    def start(_):
+        wait_until(lambda: not settings.socket_path.exists(), "the end of the old one")
+        listen(b"a greeting")
+        return SimpleNamespace(poll=lambda: None)
+
+    monkeypatch.setattr(backends, "_start", start)
+    listen()
+    connection, greeting = backends.connect_or_start(settings)
+    connection.close()
+    assert greeting == b"a greeting"
 
 
 def test_other_code_other_options_and_other_files_mean_another_host(tmp_path, monkeypatch):

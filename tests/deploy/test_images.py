@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from model_hub import DEMO_MODEL_DIR
+from tests.patience import wait_until
 from tests.program import ROOT
 from tests.serving import free_port
 
@@ -263,10 +264,7 @@ def test_a_serverless_container_says_by_a_file_when_it_is_ready(environment, tmp
         assert not ready.exists()
         server = http.server.ThreadingHTTPServer(("127.0.0.1", int(environment["PORT"])), Ping)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        deadline_s = time.monotonic() + 30
-        while not ready.exists():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.1)
+        wait_until(ready.exists, "the file that says so")
         server.shutdown()
         server.server_close()
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from openai import OpenAI
 
 from tests.serving import RunningServer
 
-__all__ = ["GREEDY", "ask", "client_of", "http_of", "lines_of", "openai_of", "resident_mb", "soon"]
+__all__ = ["GREEDY", "ask", "client_of", "http_of", "lines_of", "openai_of", "resident_mb"]
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 TIMEOUT_S = 120.0
@@ -65,12 +64,3 @@ def resident_mb(server: RunningServer) -> float:
     """Return what a server's processes have in memory, in MB; shared pages count once for each."""
     process = psutil.Process(server.process.pid)
     return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
-
-
-def soon(holds: Callable[[], Any], within_s: float = 20.0) -> Any:
-    """Wait until something holds; return it."""
-    deadline_s = time.monotonic() + within_s
-    while not (found := holds()):
-        assert time.monotonic() < deadline_s, "it did not happen"
-        time.sleep(0.05)
-    return found

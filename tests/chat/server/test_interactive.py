@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from tests.chat.server.clients import GREEDY, client_of, http_of, lines_of, openai_of, resident_mb, soon
+from tests.chat.server.clients import GREEDY, client_of, http_of, lines_of, openai_of, resident_mb
+from tests.patience import wait_until
 
 PATH = "/v1/chat/interactive"
 LONG = {"ignore_eos": True, "request_output_len": 1200}  # an answer that takes seconds
@@ -119,7 +120,7 @@ def test_one_answer_at_a_time_is_given_in_a_session(http, talk):
     busy = http.post(PATH, json={"prompt": "Hi", "interactive_mode": True, "session_id": session_id})
     assert (busy.status_code, busy.headers["retry-after"], busy.json()["code"]) == (409, "1", 409)
     stream.close()
-    soon(lambda: http.post(PATH, json=_in(session_id)).status_code == 200)
+    wait_until(lambda: http.post(PATH, json=_in(session_id)).status_code == 200)
 
 
 def _in(session_id):
@@ -182,7 +183,7 @@ def test_a_client_that_leaves_frees_the_session_and_keeps_what_came(server, http
     for _ in range(5):
         next(stream)
     stream.close()
-    soon(lambda: http.post(PATH, json=_in(session_id)).status_code == 200)
+    wait_until(lambda: http.post(PATH, json=_in(session_id)).status_code == 200)
     with openai_of(server) as openai:
         found = openai.get("/conversations?q=Zorvan&limit=1", cast_to=object)["data"][0]["id"]
         items = list(openai.conversations.items.list(found, order="asc"))

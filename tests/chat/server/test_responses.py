@@ -5,7 +5,8 @@ from __future__ import annotations
 import openai
 import pytest
 
-from tests.chat.server.clients import ask, http_of, openai_of, soon
+from tests.chat.server.clients import ask, http_of, openai_of
+from tests.patience import wait_until
 
 WEATHER = {
     "type": "function",
@@ -190,7 +191,7 @@ def test_a_response_can_be_deleted_and_its_conversation_goes_with_the_last_one(c
 def test_a_background_response_is_given_without_a_connection(client):
     response = ask(client, "My name is Zorvan.", background=True)
     assert (response.status in ("in_progress", "completed"), response.background) == (True, True)
-    done = soon(lambda: (got := client.responses.retrieve(response.id)).status in FINAL and got)
+    done = wait_until(lambda: (got := client.responses.retrieve(response.id)).status in FINAL and got)
     assert (done.status, bool(done.output_text)) == ("completed", True)
     assert ask(client, "What is my name?", previous_response_id=response.id).output_text == "Your name is Zorvan."
 
@@ -221,7 +222,7 @@ def test_a_client_that_leaves_a_stream_frees_the_conversation_and_keeps_what_cam
             ask(client, "Hello", conversation=conversation.id)
         with pytest.raises(openai.ConflictError):
             client.conversations.items.create(conversation.id, items=[{"role": "user", "content": "beside"}])
-    soon(lambda: client.responses.retrieve(response_id).status == "cancelled")
+    wait_until(lambda: client.responses.retrieve(response_id).status == "cancelled")
     items = items_of(client, conversation)
     assert [item.status for item in items] == ["completed", "incomplete"]
     assert ask(client, "Hello", conversation=conversation.id).status == "completed"

@@ -16,6 +16,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.patience import wait_until
 from tests.program import run, start
 from tests.serving import free_port, running_server
 
@@ -106,9 +107,7 @@ def test_ctrl_c_while_the_model_loads_is_quiet(tmp_path):
     output = tmp_path / "output"
     with output.open("wb") as sink:
         process = start("serve", "--port", str(free_port()), stdout=sink, stderr=sink)
-    deadline_s = time.monotonic() + ENDS_WITHIN_S
-    while "  log " not in output.read_text() and time.monotonic() < deadline_s:
-        time.sleep(0.1)
+    wait_until(lambda: "  log " in output.read_text(), "the name of the log")
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     assert process.wait(ENDS_WITHIN_S) == 130
@@ -119,10 +118,7 @@ def test_the_engine_does_not_outlive_a_killed_command(tmp_path):
     output = tmp_path / "output"
     with output.open("wb") as sink:
         process = start("serve", "--port", str(free_port()), stdout=sink, stderr=sink)
-    deadline_s = time.monotonic() + ENDS_WITHIN_S
-    while not below(process) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    processes = below(process)
+    processes = wait_until(lambda: below(process), "processes")
     assert processes
     process.kill()
     process.wait()

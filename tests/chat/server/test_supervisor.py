@@ -14,7 +14,7 @@ import pytest
 from chat.server import supervisor
 from chat.server.supervisor import ServerProcess, supervise
 from errors import ServerError
-from tests.patience import patient
+from tests.patience import patient, wait_until
 
 # Ends in good order a moment after SIGTERM, and has a process of its own below it, as vLLM has its engine.
 POLITE = """
@@ -33,13 +33,6 @@ time.sleep(600)
 
 def start(code, log_file=None):
     return ServerProcess([sys.executable, "-c", code], os.environ, log_file)
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 def watch(server, *signals, is_healthy=lambda: True, when_ready=lambda: None, timeout_s=30.0):

@@ -24,11 +24,12 @@ from chat.api_keys import find_api_key
 from chat.stack.checks import find_nginx
 from chat.stack.lifecycle import Row, read_plan, rows_of
 from errors import StackError
+from tests import patience
 from tests.chat.stack.tiny_models import HIDDEN_SIZE, make_tiny_model
 from tests.patience import patient
 from tests.program import ROOT, run
 
-START_WITHIN_S, STOP_WITHIN_S, BACK_WITHIN_S = 800, 200, 400
+START_WITHIN_S, STOP_WITHIN_S, BACK_WITHIN_S = 800, 200, 100
 NUM_PORTS = 8  # the front, four servers, the router and its metrics, the web page
 HAS_WEB = importlib.util.find_spec("gradio") is not None
 EXAMPLES = ROOT / "examples" / "stack"
@@ -423,10 +424,10 @@ def all_items(stack, conversation):
 
 
 def wait_until(condition, stack):
-    deadline_s = time.monotonic() + BACK_WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s, run("stack", "logs", "-f", str(stack.file)).stdout[-8000:]
-        time.sleep(0.2)
+    def say_why():
+        return run("stack", "logs", "-f", str(stack.file)).stdout[-8000:]
+
+    patience.wait_until(condition, say_why, within_s=BACK_WITHIN_S, every_s=0.2)
 
 
 def test_the_killed_replica_comes_back_by_itself(stack):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 import pytest
 
@@ -16,18 +15,10 @@ from chat.stack.lifecycle import _waves, is_healthy
 from chat.stack.plan import FRONT, Plan, Process
 from chat.stack.supervision import Supervisor, supervisor_config
 from errors import StackError
+from tests.patience import wait_until
 from tests.serving import free_port
 
 pytest.importorskip("supervisor", reason='make install EXTRAS="stack"')
-
-WITHIN_S = 60
-
-
-def wait_until(condition):
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.1)
 
 
 def web_server(name, port, **more):

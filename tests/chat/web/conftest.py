@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import patient
 from tests.program import GREEDY, start
 
 KEYS = {"alice": "key-of-alice-0123456789", "bob": "key-of-bob-0123456789"}
@@ -173,7 +174,7 @@ class Visit:
 
     def wait_for(self, condition: str, timeout_s: float = 30) -> None:
         """Wait until a condition in JavaScript holds."""
-        self.page.wait_for_function(condition, timeout=timeout_s * 1000)
+        self.page.wait_for_function(condition, timeout=patient(timeout_s) * 1000)
 
 
 @pytest.fixture
@@ -193,14 +194,6 @@ def visiting(chromium: Any, address: str, **options: Any) -> Iterator[Visit]:
         yield visitor
     finally:
         context.close()
-
-
-def wait_until(condition: Any, timeout_s: float = 20) -> None:
-    """Wait until something holds; fail if it never does."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 def store_file() -> Path:

@@ -11,8 +11,9 @@ import pytest
 
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
-from tests.chat.web.conftest import KEYS, Visit, store_file, visiting, wait_until
+from tests.chat.web.conftest import KEYS, Visit, store_file, visiting
 from tests.chat.web.test_markup import ATTACKS
+from tests.patience import wait_until
 
 LONG = "Tell me a long story."
 

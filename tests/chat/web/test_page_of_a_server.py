@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from chat.store import ConversationStore
-from tests.chat.web.conftest import running_page, visiting, wait_until
+from tests.chat.web.conftest import running_page, visiting
+from tests.patience import wait_until
 from tests.serving import RunningServer
 
 LONG = "Tell me a long story."

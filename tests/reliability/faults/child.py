@@ -11,20 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["Child", "running", "wait_until"]
+__all__ = ["AT_ONCE_S", "Child", "running"]
 
+AT_ONCE_S = 0.0005  # between two looks: a fault is to fall into the middle of something
 PR_SET_PDEATHSIG = 1  # the kernel's: send this process a signal when its parent has died
-WAIT_S = 60.0  # for something that takes a second on an idle machine
-
-
-def wait_until(
-    condition: Callable[[], object], what: str, *, within_s: float = WAIT_S, every_s: float = 0.0005
-) -> None:
-    """Wait until a condition holds."""
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not within {within_s} s: {what}"
-        time.sleep(every_s)
 
 
 class Child:

@@ -12,7 +12,8 @@ import pytest
 from chat.batch import run_batch
 from errors import ChatError
 from tests.chat.terminal.scripted import ScriptedBackend
-from tests.reliability.faults.child import Child, running, wait_until
+from tests.patience import wait_until
+from tests.reliability.faults.child import AT_ONCE_S, Child, running
 from tests.reliability.faults.disk import Disk, why_no_disk
 from tests.reliability.faults.seeded import Fault, Faults
 
@@ -104,7 +105,11 @@ def cut_power(fault: Fault, disk: Disk) -> None:
     source, target = write_source(fault.folder), disk.folder / "out.jsonl"
     num_lines = fault.chance.randint(0, NUM_LINES - 1)
     with start(source, target) as child:
-        wait_until(lambda: whole_lines(target).count(b"\n") >= num_lines or not child.is_running(), "so many answers")
+        wait_until(
+            lambda: whole_lines(target).count(b"\n") >= num_lines or not child.is_running(),
+            "so many answers",
+            every_s=AT_ONCE_S,
+        )
         seen = whole_lines(target)[:-1]
         disk.cut_power()
         child.wait()

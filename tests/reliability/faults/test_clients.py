@@ -14,8 +14,9 @@ from chat.config import Settings
 from chat.store import ConversationStore
 from chat.terminal.repl import run
 from tests.chat.terminal.driver import Driver
+from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity, check_readable, check_store
-from tests.reliability.faults.child import running, wait_until
+from tests.reliability.faults.child import AT_ONCE_S, running
 from tests.reliability.faults.journal import Account, Journal, WitnessedStore, read_journal
 from tests.reliability.faults.narrator import Narrator, lost_s
 from tests.reliability.faults.seeded import Fault, Faults
@@ -164,7 +165,7 @@ def kill_an_ask(fault: Fault) -> None:
 
     with running(main, fault.folder) as child:
         asked = fault.chance.randint(0, 3)
-        wait_until(lambda: num_of(file, "asked") >= asked or not child.is_running(), "the question")
+        wait_until(lambda: num_of(file, "asked") >= asked or not child.is_running(), "the question", every_s=AT_ONCE_S)
         time.sleep(fault.chance.uniform(0, LONGEST_S if asked == 3 else 0.05))
         killed_s = child.kill()
     account = read_journal(file)

@@ -13,9 +13,9 @@ import pytest
 
 from chat.store import ConversationStore
 from errors import StoreError
+from tests.patience import wait_until
 from tests.postgres import PostgresServer, find_binaries
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.child import wait_until
 from tests.reliability.faults.seeded import Fault, Faults
 from tests.reliability.faults.writers import Writing
 

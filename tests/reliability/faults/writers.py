@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from chat.store import ConversationStore
+from tests.patience import wait_until
 from tests.reliability.faults.checks import some_delay
-from tests.reliability.faults.child import Child, running, wait_until
+from tests.reliability.faults.child import AT_ONCE_S, Child, running
 from tests.reliability.faults.journal import Account, Journal, read_journal
 from tests.reliability.faults.person import Person
 from tests.reliability.faults.seeded import Fault
@@ -68,7 +69,9 @@ class Writing:
     def wait_for_some_lines(self, fewest: int = 0) -> None:
         """Wait until it has written for a while, and then a moment more, both by chance."""
         lines = self._fault.chance.randint(fewest, MOST_LINES)
-        wait_until(lambda: self.num_lines() >= lines or not self.child.is_running(), f"{lines} lines")
+        wait_until(
+            lambda: self.num_lines() >= lines or not self.child.is_running(), f"{lines} lines", every_s=AT_ONCE_S
+        )
         time.sleep(some_delay(self._fault.chance))
 
     def wait_for(self, event: str, *, after_line: int) -> None:
