@@ -67,10 +67,17 @@ class Database:
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """Run a block as one transaction: all of it is on disk afterwards, or nothing."""
-        with self._translated(), self._lock, self._engine.begin() as connection:
-            yield connection
+    def write(self, *, lasts: bool = True) -> Iterator[sa.Connection]:
+        """Run a block as one transaction: all of it is on disk afterwards, or nothing.
+
+        Args:
+            lasts: false for what nobody misses after a power cut; the disk is not waited for then.
+        """
+        with self._translated(), self._lock, self._engine.connect() as connection:
+            with connection.execution_options(lasts=lasts).begin():
+                if not lasts and self.dialect == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+                yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -241,12 +248,18 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    """Take the write lock at once: a transaction that reads first and writes later can fail where waiting would do."""
+    """Take the write lock at once: a transaction that reads first and writes later can fail where waiting would do.
+
+    How long the disk is waited for is said before each: SQLite takes it outside of transactions alone.
+    """
     options = connection.get_execution_options()
     if options.get("isolation_level") == "AUTOCOMMIT":
         return
-    reads_only = options.get("reads_only")
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    if options.get("reads_only"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if options.get('lasts', True) else 'NORMAL'}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _read_version(connection: sa.Connection) -> int:

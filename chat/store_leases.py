@@ -1,7 +1,8 @@
 """Who is giving an answer: leases in the store, so that of several server processes one at a time goes on with a turn.
 
 A lease names its holder and when it was last seen. One whose holder has died, or was silent for :data:`LEASE_S`, is
-free. Whoever wants an answer to stop leaves a mark in its lease, which the process that generates it reads.
+free. Whoever wants an answer to stop leaves a mark in its lease, which the process that generates it reads. After a
+power cut nobody is at work, so leases do not wait for the disk.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class TurnLeases:
         there = sa.select(conversations.c.id).where(
             conversations.c.id == conversation_id, conversations.c.owner == owner
         )
-        with self._database.write() as connection:
+        with self._database.write(lasts=False) as connection:
             if connection.execute(there.with_for_update()).first() is None:  # locked: two at once take turns here
                 raise ConversationNotFoundError(f"there is no conversation {conversation_id}")
             row = connection.execute(sa.select(turn_leases).where(turn_leases.c.name == name)).first()
@@ -88,13 +89,13 @@ class TurnLeases:
 
     def release(self, lease: Lease) -> None:
         """Give a lease back; nothing happens if somebody else has it by now."""
-        with self._database.write() as connection:
+        with self._database.write(lasts=False) as connection:
             connection.execute(turn_leases.delete().where(self._is(lease)))
 
     def renew(self, turn_ids: Collection[str]) -> None:
         """Say that these turns, whose leases were taken here, go on."""
         mine = sa.and_(turn_leases.c.writer == self._writer.name, turn_leases.c.turn_id.in_(turn_ids))
-        with self._database.write() as connection:
+        with self._database.write(lasts=False) as connection:
             connection.execute(turn_leases.update().where(mine).values(seen_at_utc=time.time()))
 
     def running(self) -> set[str]:
@@ -116,7 +117,7 @@ class TurnLeases:
             which &= turn_leases.c.conversation_id == conversation_id
         if turn_id is not None:
             which &= turn_leases.c.turn_id == turn_id
-        with self._database.write() as connection:
+        with self._database.write(lasts=False) as connection:
             return bool(connection.execute(turn_leases.update().where(which).values(is_cancelled=True)).rowcount)
 
     def is_held(self, name: str) -> bool:

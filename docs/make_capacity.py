@@ -37,7 +37,7 @@ ROUTER_EVENTS_PER_S = 100_000.0  # of one router process
 
 # -- measured: docs/performance.md -------------------------------------------------------------------------------------
 COMMIT_MS = 8.0  # SQLite, p50
-COMMITS_PER_TURN = 6  # lease, question, response; answer, response, lease: counted in chat/server
+COMMITS_PER_TURN = 4  # that wait for the disk: question, response; answer, response: counted in chat/server
 SAVE_INTERVAL_S = 0.7  # between those of an answer that is being written
 API_MS_PER_REQUEST = 5.1  # processor time of the process that serves HTTP
 API_MS_PER_TOKEN = 0.26
@@ -70,7 +70,7 @@ def of_one_turn() -> list[tuple[str, str, str]]:
         ),
         ("time to write an answer", f"{ANSWER_TOKENS} tokens x {SECONDS_PER_TOKEN * 1000:.0f} ms", f"{ANSWER_S:.1f} s"),
         (
-            "commits of the store",
+            "commits that wait for the disk",
             f"{COMMITS_PER_TURN} + one each {SAVE_INTERVAL_S} s of {ANSWER_S:.1f} s",
             f"{COMMITS}, {COMMITS * COMMIT_MS:.0f} ms of SQLite's one writer",
         ),

@@ -50,6 +50,23 @@ def test_every_commit_reaches_the_disk(tmp_path):
     assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
 
 
+def test_only_what_nobody_would_miss_does_not_wait_for_the_disk(tmp_path):
+    store = ConversationStore(tmp_path / "s.sqlite")
+    conversation = store.create()
+    waits = []
+
+    def note(connection):
+        waits.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    sa.event.listen(store._database._engine, "commit", note)
+    lease = store.leases.take(conversation.id, "turn", owner="local")
+    store.add(conversation, Message("user", "kept"))
+    store.leases.release(lease)
+    store.save(conversation)
+    store.close()
+    assert waits == [1, 2, 1, 2]
+
+
 def test_opening_again_changes_nothing(store, where):
     conversation = ask(store, store.create(), "q", "a")
     for _ in range(2):
