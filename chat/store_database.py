@@ -73,11 +73,15 @@ class Database:
         Args:
             lasts: false for what nobody misses after a power cut; the disk is not waited for then.
         """
-        with self._translated(), self._lock, self._engine.connect() as connection:
-            with connection.execution_options(lasts=lasts).begin():
-                if not lasts and self.dialect == "postgresql":
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
-                yield connection
+        with (
+            self._translated(),
+            self._lock,
+            self._engine.connect() as connection,
+            connection.execution_options(lasts=lasts).begin(),
+        ):
+            if not lasts and self.dialect == "postgresql":
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:

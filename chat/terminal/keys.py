@@ -103,6 +103,8 @@ def make_bindings(folds: Folds, is_multiline: Callable[[], bool]) -> KeyBindings
     _bind_leaving(bindings)
     _bind_pasting(bindings, folds)
     _bind_characters(bindings, folds)
+    # A program before this one has left the mouse on. prompt_toolkit fails at reports that lack their numbers.
+    bindings.add(Keys.Vt100MouseEvent)(lambda event: None)
     return bindings
 
 

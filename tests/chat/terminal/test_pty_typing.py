@@ -43,6 +43,17 @@ def test_a_line_of_wide_characters_wraps_and_can_be_edited_at_the_edge(start: St
     terminal.wait_until(lambda: contents(tmp_path)[:1] == ["今天天气很好我们去公吧"], "what is kept")
 
 
+@pytest.mark.parametrize(
+    "report", ["\x1b[<;M", "\x1b[<;;M", "\x1b[;;M", "\x1b[<0;1;1M", "\x1b[<64;85;12M", "\x1b[M a*"]
+)
+def test_a_mouse_that_another_program_left_on_says_nothing(start: Start, report: str) -> None:
+    terminal = start("echo")
+    terminal.press(f"a{report}b")
+    terminal.wait_for("> ab")
+    terminal.press("\r")
+    terminal.wait_for("echo: ab")
+
+
 def test_half_a_character_is_no_end(start: Start) -> None:
     terminal = start("echo")
     terminal.press(b"\xe8\x83")
