@@ -35,6 +35,7 @@ __all__ = ["serve", "server_arguments", "suit_engine"]
 
 DEFAULT_MODEL = "demo"
 GUARD = "chat.server.guard.Guard"
+KEEP_ALIVE_S = 75  # longer than clients keep idle connections (httpx and openai 5 s, nginx 60 s): they end them, not we
 # vLLM loads plugins of these groups by itself, unless VLLM_PLUGINS names some: then only those.
 PLUGIN_GROUPS = ("general_plugins", "platform_plugins", "io_processor_plugins", "stat_logger_plugins")
 
@@ -232,6 +233,7 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     if environment.pop("VLLM_API_KEY", None):
         print("warning: VLLM_API_KEY is not used here: keys stand in a file", file=sys.stderr)
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
+    environment.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", str(KEEP_ALIVE_S))
     suit_engine(environment, folder)
     environment["VLLM_PLUGINS"] = ",".join(_plugins(environment.get("VLLM_PLUGINS")))
     environment[GuardSettings.variable] = settings.guard(key_file).to_json()

@@ -90,6 +90,7 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     assert json.loads(environment[GuardSettings.variable])["max_n"] == 3
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert int(environment["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]) > 60  # or a client asks over what is just being closed
     assert environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"  # or the memory grows with every length of prompts
     assert "secret" not in str(environment)
     assert "VLLM_API_KEY is not used here" in capsys.readouterr().err
