@@ -44,8 +44,8 @@ def read_attachment(path: Path) -> Attachment:
     Raises:
         CommandError: it cannot be read, is too large, or is not text.
     """
-    path = Path(os.path.expanduser(path))  # what names no user stays as it is
     try:
+        path = Path(os.path.expanduser(path))  # what names no user stays as it is
         if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe may have no end
             raise CommandError(f"{path} is no file")
         if path.is_file() and path.stat().st_size > MAX_FILE_BYTES:
@@ -80,9 +80,9 @@ def split_paths(argument: str) -> list[Path]:
     """
     import shlex
 
-    if os.path.exists(os.path.expanduser(argument)):
-        return [Path(argument)]
     try:
+        if os.path.exists(os.path.expanduser(argument)):
+            return [Path(argument)]
         return [Path(word) for word in shlex.split(argument)]
     except ValueError as error:
         raise CommandError(f"the paths cannot be told apart: {error}", hint="Put quotes around a path.") from error

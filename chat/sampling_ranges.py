@@ -71,7 +71,7 @@ class Parameter:
         raise SamplingError(f"{self.name} cannot be {text}", hint=f"{self.name}: {self.range}")
 
     def _is_in_range(self, value: float) -> bool:
-        if not math.isfinite(value) or (self.kind == "int" and value != int(value)):
+        if (isinstance(value, float) and not math.isfinite(value)) or (self.kind == "int" and value != int(value)):
             return False
         if self.also is not None and value == self.also:
             return True

@@ -35,6 +35,7 @@ class Database:
     def __init__(self, where: str | Path | None) -> None:
         self.file: Path | None = None
         self._lock: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._writing = threading.Lock()
         options: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": from_json}
         if where is None:
             # One connection serves all threads, one at a time.
@@ -76,12 +77,29 @@ class Database:
         with (
             self._translated(),
             self._lock,
+            self._one_at_a_time(),
             self._engine.connect() as connection,
             connection.execution_options(lasts=lasts).begin(),
         ):
             if not lasts and self.dialect == "postgresql":
                 connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
             yield connection
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Let the threads of this process wait for one another before they wait for other processes.
+
+        SQLite has one writer, and lets the others sleep until they happen to find it free: neither fast nor fair.
+        """
+        if self.file is None:
+            yield
+            return
+        if not self._writing.acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            raise StoreBusyError(f"{self.name}: other threads have been writing for too long")
+        try:
+            yield
+        finally:
+            self._writing.release()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:

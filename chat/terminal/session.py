@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chat.asking import Asking
 from chat.attachments import Attachment
-from chat.backend import Backend
+from chat.backend import Backend, Fit
 from chat.conversation import Conversation, make_title
 from chat.figures import num_context_tokens, usage_of
 from chat.talk import Talk, Turn
@@ -149,7 +149,8 @@ class Session(Asking):
             raise CommandError(texts("history.empty"))
         fit = self._fit(messages, per_message=True, with_tools=False)
         window = self.max_model_len
-        rows = self._tokens_by_turn(fit.message_tokens)
+        rows = self._tokens_by_turn(fit)
+        said = sum(tokens for _, tokens in rows)
         tools = 0
         if self.tool_schemas():
             tools = self._fit(messages).num_prompt_tokens - fit.num_prompt_tokens
@@ -158,7 +159,7 @@ class Session(Asking):
         if self.attachments:
             files = sum(self.count_tokens(attachment.as_markdown()) for attachment in self.attachments)
             rows.append((texts("tokens.files"), files))
-        template = fit.num_prompt_tokens - sum(fit.message_tokens)
+        template = fit.num_prompt_tokens - said
         rows += [
             (texts("tokens.template"), template),
             (texts("tokens.reply"), window - fit.max_prompt_tokens),
@@ -167,15 +168,17 @@ class Session(Asking):
         ]
         return [[label, f"{tokens:,}", f"{tokens / window:.0%}"] for label, tokens in rows]
 
-    def _tokens_by_turn(self, message_tokens: Sequence[int]) -> list[tuple[str, int]]:
-        """Return the tokens of the system message and of each turn that the model sees."""
+    def _tokens_by_turn(self, fit: Fit) -> list[tuple[str, int]]:
+        """Return the tokens of the system message and of each turn that the model will see."""
         dropped, rows, number = self.talk.dropped_indices(), [], 0
-        counts = iter(message_tokens)
+        counts = iter(enumerate(fit.message_tokens))
         for index, message in enumerate(self.talk.messages()):
             number += message["role"] == "user"
             if index in dropped:
                 continue
-            count = next(counts)
+            place, count = next(counts)
+            if place in fit.dropped:
+                continue
             if message["role"] == "system":
                 rows.append((self.texts("tokens.system"), count))
             elif message["role"] == "user" or not rows:

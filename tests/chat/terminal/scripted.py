@@ -110,7 +110,7 @@ class ScriptedBackend:
                 raise PromptTooLongError(self.count(kept, tools), room)
             gone += range(start, end)
         kept = [m for i, m in enumerate(messages) if i not in gone]
-        return Fit(self.count(kept, tools), room, tuple(gone), tuple(self.count([m]) for m in kept))
+        return Fit(self.count(kept, tools), room, tuple(gone), tuple(self.count([m]) for m in messages))
 
     def models(self) -> list[str]:
         return [self.name, "other"]

@@ -31,6 +31,8 @@ def no_mistake_of_our_own(monkeypatch, tmp_path):
         "/copy code " + "9" * 5000,
         "/copy code ²",
         "/file a\0b",
+        "/file ~a\0b",
+        "/retry temperature=" + "9" * 400,
         "/import a\0b",
         "/export a\0b",
         "/save code 1 a\0b",

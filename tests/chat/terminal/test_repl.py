@@ -184,11 +184,22 @@ def test_nothing_is_left_out_without_leave(talk: Talk) -> None:
     assert "Send? (y/n)" in asked
 
 
+def numbers_of_tokens(shown: str) -> dict[str, int]:
+    rows = re.findall(r"^(.+?) +([\d,]+) +\d+%$", shown, re.MULTILINE)
+    return {name: int(value.replace(",", "")) for name, value in rows}
+
+
 def test_tokens_adds_up_to_the_window(talk: Talk) -> None:
     backend = ScriptedBackend(["12345"])
-    shown = talk(backend, "hello", "/tokens", settings=Settings(system="Be brief."))
-    rows = re.findall(r"^(.+?) +([\d,]+) +\d+%$", shown, re.MULTILINE)
-    numbers = {name: int(value.replace(",", "")) for name, value in rows}
+    numbers = numbers_of_tokens(talk(backend, "hello", "/tokens", settings=Settings(system="Be brief.")))
     assert numbers["system message"] == 13
     assert numbers["1. hello"] == 18
     assert sum(value for name, value in numbers.items() if name != "window") == numbers["window"] == 4096
+
+
+def test_tokens_leaves_out_the_turns_that_will_not_fit_any_more(talk: Talk) -> None:
+    backend = ScriptedBackend(["a" * 50], ["b" * 50], window=200)
+    numbers = numbers_of_tokens(talk(backend, "first " * 10, "second " * 9, "/tokens"))
+    assert not any(name.startswith("1. ") for name in numbers)
+    assert any(name.startswith("2. second") for name in numbers)
+    assert sum(value for name, value in numbers.items() if name != "window") == numbers["window"] == 200
