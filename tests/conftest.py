@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from chat.backend import stop_hosts
 from vllm_wrapper import VLLMWrapper
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("busy machines", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machines")
 
 
 @pytest.fixture(scope="session", autouse=True)
