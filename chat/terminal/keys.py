@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
@@ -103,6 +105,7 @@ def make_bindings(folds: Folds, is_multiline: Callable[[], bool]) -> KeyBindings
     _bind_leaving(bindings)
     _bind_pasting(bindings, folds)
     _bind_characters(bindings, folds)
+    _bind_negative_counts(bindings)
     # A program before this one has left the mouse on. prompt_toolkit fails at reports that lack their numbers.
     bindings.add(Keys.Vt100MouseEvent)(lambda event: None)
     return bindings
@@ -158,6 +161,21 @@ def _bind_pasting(bindings: KeyBindings, folds: Folds) -> None:
         buffer = event.current_buffer
         buffer.text = folds.expand(buffer.text)
         buffer.cursor_position = len(buffer.text)
+
+
+def _bind_negative_counts(bindings: KeyBindings) -> None:
+    """Let Up go down after a negative count (Alt-minus), as in Emacs and readline; prompt_toolkit fails at it."""
+    is_negative = Condition(lambda: (get_app().key_processor.arg or "").startswith("-"))
+
+    @bindings.add("up", filter=is_negative)
+    @bindings.add("c-p", filter=is_negative)
+    def _down(event: KeyPressEvent) -> None:
+        event.current_buffer.auto_down(count=-event.arg)
+
+    @bindings.add("down", filter=is_negative)
+    @bindings.add("c-n", filter=is_negative)
+    def _up(event: KeyPressEvent) -> None:
+        event.current_buffer.auto_up(count=-event.arg)
 
 
 def _bind_characters(bindings: KeyBindings, folds: Folds) -> None:

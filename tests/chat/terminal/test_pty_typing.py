@@ -54,6 +54,17 @@ def test_a_mouse_that_another_program_left_on_says_nothing(start: Start, report:
     terminal.wait_for("echo: ab")
 
 
+@pytest.mark.parametrize(("there", "back"), [("\x1b[B", "\x1b[A"), ("\x0e", "\x10")])
+def test_a_negative_count_turns_up_and_down_round(start: Start, tmp_path: Path, there: str, back: str) -> None:
+    terminal = start("echo")
+    terminal.press("one\x1b\rtwo\x1b-" + there + "X")
+    terminal.wait_for("oneX")
+    terminal.press("\x1b-" + back + "Y")
+    terminal.wait_for("twoY")
+    terminal.press("\r")
+    terminal.wait_until(lambda: contents(tmp_path)[:1] == ["oneX\ntwoY"], "what is kept")
+
+
 def test_half_a_character_is_no_end(start: Start) -> None:
     terminal = start("echo")
     terminal.press(b"\xe8\x83")
