@@ -135,7 +135,7 @@ def read(path: str | Path) -> list[Conversation]:
     Raises:
         StoreError: the file cannot be read, is something else, or is damaged; says where.
     """
-    path = Path(os.path.expanduser(path))
+    path = Path(path)
     text = _read_text(path)
     if not text.strip():
         raise StoreError(f"{path} is empty", hint=HINT)
@@ -153,7 +153,7 @@ def read(path: str | Path) -> list[Conversation]:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with Path(os.path.expanduser(path)).open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise StoreError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error

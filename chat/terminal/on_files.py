@@ -127,8 +127,8 @@ def _write(repl: Repl, path: Path, text: str) -> None:
     """Write a file; never over one that is there without asking. Folders are made."""
     import chat.transfer as transfer
 
-    path = Path(os.path.expanduser(path))
     try:
+        path = Path(os.path.expanduser(path))
         if path.is_dir():
             raise CommandError(repl.texts("save.folder", path=path))
         if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
