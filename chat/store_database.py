@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ class Database:
     def _migrate(self) -> None:
         with self.read() as connection:
             version = _read_version(connection)
-            if version == 0:
+            # On a server another process may add its tables between two looks; there the look under the lock decides.
+            if version == 0 and self.file is not None:
                 self._refuse_what_is_not_ours(connection)
         if version > len(MIGRATIONS):
             raise StoreError(
@@ -161,8 +163,20 @@ class Database:
         if self.file is None:
             return
         _close_to_others(self.file)
-        with self.outside_transaction() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+        while not self._keep_log_beside():
+            if time.monotonic() > deadline:
+                raise StoreBusyError(f"{self.file}: other processes have been opening it for too long")
+            time.sleep(0.01)
+
+    def _keep_log_beside(self) -> bool:
+        """Turn SQLite's write-ahead log on; false while another process does, for which SQLite does not wait here."""
+        try:
+            with self.outside_transaction() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        except StoreBusyError:
+            return False
+        return True
 
     def _keep_copy(self, version: int) -> None:
         """Copy the file before it is changed; Postgres has backups of its own."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 
 import pytest
 
+from chat import store_database
 from chat.store import ConversationStore
+from chat.store_schema import MIGRATIONS
 from tests.chat.storing import ask, start
 
 
@@ -63,6 +67,32 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(where):
     script = "ConversationStore(sys.argv[1]).create(); print('ok')"
     openers = [start(script, where) for _ in range(4)]
     assert [opener.communicate(timeout=60)[0] for opener in openers] == ["ok\n"] * 4
+
+
+def test_a_store_that_another_process_makes_between_two_looks_is_ours(postgres_url, monkeypatch):
+    looks: list[int] = []
+    look = store_database._read_version
+
+    def look_before_the_other_is_done(connection):
+        looks.append(version := look(connection))
+        if len(looks) == 1:
+            ConversationStore(postgres_url).close()
+        return version
+
+    monkeypatch.setattr(store_database, "_read_version", look_before_the_other_is_done)
+    ConversationStore(postgres_url).close()
+    assert looks[0] == 0
+    assert looks[-1] == len(MIGRATIONS)
+
+
+def test_opening_waits_for_whoever_holds_a_new_file(tmp_path):
+    file = tmp_path / "s.sqlite"
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        lets_go = threading.Timer(0.3, other.rollback)
+        lets_go.start()
+        ConversationStore(file).close()
+        lets_go.join()
 
 
 @pytest.mark.parametrize("kind", ["file", "memory"])
