@@ -30,7 +30,15 @@ from chat.store_changes import (
 from chat.store_database import Database
 from chat.store_interface import SearchHit, Summary
 from chat.store_leases import TurnLeases
-from chat.store_rows import UNSTORABLE, to_conversation, to_conversation_row, to_message, to_message_row, to_time
+from chat.store_rows import (
+    UNSTORABLE,
+    to_conversation,
+    to_conversation_row,
+    to_growth,
+    to_message,
+    to_message_row,
+    to_time,
+)
 from chat.store_schema import conversations, message_search, messages, turns_under_way
 from chat.store_search import add_to_index, make_excerpt, matching, remove_from_index
 from chat.store_served import ServedThings
@@ -41,6 +49,15 @@ __all__ = ["LOCAL_OWNER", "ConversationStore", "SearchHit", "Summary", "default_
 
 LOCAL_OWNER = "local"
 MAX_VARIABLES = 1000  # in one query; SQLite takes 32,766
+INSERT_MESSAGE = messages.insert().returning(messages.c.position)
+UPDATE_MESSAGE = messages.update().where(messages.c.id == sa.bindparam("message_id")).returning(messages.c.position)
+NOTE_TURN = sa.text(
+    "INSERT INTO turns_under_way (message_id, conversation_id, writer, seen_at_utc)"
+    " VALUES (:message_id, :conversation_id, :writer, :seen_at_utc)"
+    " ON CONFLICT (message_id) DO UPDATE SET writer = excluded.writer, seen_at_utc = excluded.seen_at_utc"
+)
+GROW = messages.update().where(messages.c.id == sa.bindparam("answer_id"), messages.c.status == "partial")
+SEE = turns_under_way.update().where(turns_under_way.c.message_id == sa.bindparam("answer_id"))
 MIN_PREFIX = 4  # characters of an id that are enough to name a conversation, if they fit one only
 
 
@@ -310,6 +327,18 @@ class ConversationStore:
         """
         return add_message(conversation, message, self.save)
 
+    def grow(self, answers: Sequence[Message]) -> None:
+        """Write again what has come of partial answers that are kept: any number of them for the price of one.
+
+        Answers that are not kept, or no longer partial, are passed over.
+        """
+        if not answers:
+            return
+        now = time.time()
+        with self._database.write() as connection:
+            connection.execute(GROW, [{"answer_id": answer.id, **to_growth(answer)} for answer in answers])
+            connection.execute(SEE, [{"answer_id": answer.id, "seen_at_utc": now} for answer in answers])
+
     def delete_message(self, conversation: Conversation, message_id: str) -> None:
         """Delete a message for ever, on disk and in the conversation; what follows it moves up to what it followed."""
         parent_id = conversation.messages[message_id].parent_id
@@ -417,11 +446,11 @@ class ConversationStore:
             pins = connection.execute(sa.select(conversations.c.pinned_ids).where(there).with_for_update()).scalar()
             row["pinned_ids"] = sorted((set(pins or ()) | changes.pinned) - changes.unpinned)
         kept: dict[str, str | None] = {}
-        if self._update(connection, there, row):
-            kept = self._kept_parents(connection, changes)
-        elif changes.is_new and not self._is_taken(connection, changes.conversation_id):
+        if changes.is_new and not self._is_taken(connection, changes.conversation_id):
             values = {"pinned_ids": [], **row, "id": changes.conversation_id, "owner": owner}
-            connection.execute(conversations.insert().values(**values))
+            connection.execute(conversations.insert(), values)
+        elif self._update(connection, there, row):
+            kept = self._kept_parents(connection, changes)
         else:
             raise ConversationNotFoundError(f"there is no conversation {changes.conversation_id} any more")
         if unknown := changes.named_ids - kept.keys() - {message.id for message in changes.messages}:
@@ -443,7 +472,7 @@ class ConversationStore:
 
     @staticmethod
     def _is_taken(connection: sa.Connection, conversation_id: str) -> bool:
-        """Tell whether another owner has a conversation of this id."""
+        """Tell whether there is a conversation of this id, whoever owns it."""
         return (
             connection.execute(sa.select(conversations.c.id).where(conversations.c.id == conversation_id)).first()
             is not None
@@ -465,8 +494,10 @@ class ConversationStore:
         self, connection: sa.Connection, message: Message, conversation_id: str, *, is_new: bool
     ) -> None:
         row = to_message_row(message, conversation_id)
-        written = messages.insert() if is_new else messages.update().where(messages.c.id == message.id)
-        position = connection.execute(written.values(**row).returning(messages.c.position)).scalar_one()
+        if is_new:
+            position = connection.execute(INSERT_MESSAGE, row).scalar_one()
+        else:
+            position = connection.execute(UPDATE_MESSAGE, row | {"message_id": message.id}).scalar_one()
         if message.status == "complete":  # a growing answer is found once it has grown
             if not is_new:
                 remove_from_index(connection, [position])
@@ -477,22 +508,16 @@ class ConversationStore:
     def _note_turn(self, connection: sa.Connection, changes: Changes, writer: str) -> None:
         """Remember the last turn while it is not over; whoever goes on with a cut-off one takes it over."""
         self._take_over(connection, changes.conversation_id, writer)
-        tip = connection.execute(
-            sa.select(messages.c.id, messages.c.role, messages.c.status, messages.c.finish_reason).where(
-                messages.c.id == changes.tip_id, messages.c.conversation_id == changes.conversation_id
-            )
-        ).first()
-        if tip is None or not is_open(role=tip.role, status=tip.status, finish_reason=tip.finish_reason):
-            return
-        connection.execute(turns_under_way.delete().where(turns_under_way.c.message_id == tip.id))
-        connection.execute(
-            turns_under_way.insert().values(
-                message_id=tip.id,
-                conversation_id=changes.conversation_id,
-                writer=writer,
-                seen_at_utc=time.time(),
-            )
-        )
+        tip = changes.tip or self._find_tip(connection, changes)
+        if tip is not None and is_open(role=tip.role, status=tip.status, finish_reason=tip.finish_reason):
+            under_way = {"message_id": tip.id, "conversation_id": changes.conversation_id}
+            connection.execute(NOTE_TURN, {**under_way, "writer": writer, "seen_at_utc": time.time()})
+
+    @staticmethod
+    def _find_tip(connection: sa.Connection, changes: Changes) -> Any:
+        tip = sa.and_(messages.c.id == changes.tip_id, messages.c.conversation_id == changes.conversation_id)
+        columns = messages.c.id, messages.c.role, messages.c.status, messages.c.finish_reason
+        return connection.execute(sa.select(*columns).where(tip)).first()
 
     def _take_over(self, connection: sa.Connection, conversation_id: str, writer: str) -> None:
         """Forget the turns that were under way here, or whose writer is gone. What is there of their answers stays."""

@@ -55,7 +55,12 @@ class Changes:
     @property
     def concern_turn(self) -> bool:
         """Whether the turn that is under way is another one now, or further on."""
-        return self.is_new or bool(self.messages) or "tip_id" in self.fields
+        return bool(self.messages) or ("tip_id" in self.fields and not self.is_new)
+
+    @property
+    def tip(self) -> Message | None:
+        """The last message of the path, if it is among the new and the changed ones."""
+        return next((message for message in reversed(self.messages) if message.id == self.tip_id), None)
 
     @property
     def named_ids(self) -> set[str]:

@@ -75,15 +75,16 @@ class TurnLeases:
                 raise TooManyTurnsError(f"{max_turns} answers are being given to you already")
             connection.execute(turn_leases.delete().where(turn_leases.c.name == name))
             connection.execute(
-                turn_leases.insert().values(
-                    name=name,
-                    conversation_id=conversation_id,
-                    turn_id=turn_id,
-                    owner=owner,
-                    writer=self._writer.name,
-                    seen_at_utc=now,
-                    is_cancelled=False,
-                )
+                turn_leases.insert(),
+                {
+                    "name": name,
+                    "conversation_id": conversation_id,
+                    "turn_id": turn_id,
+                    "owner": owner,
+                    "writer": self._writer.name,
+                    "seen_at_utc": now,
+                    "is_cancelled": False,
+                },
             )
         return Lease(name, turn_id)
 

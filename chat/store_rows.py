@@ -23,6 +23,7 @@ __all__ = [
     "from_json",
     "to_conversation",
     "to_conversation_row",
+    "to_growth",
     "to_json",
     "to_message",
     "to_message_row",
@@ -109,6 +110,12 @@ def to_message_row(message: Message, conversation_id: str) -> dict[str, Any]:
         "status": message.status,
         "created_at_utc": message.created_at_utc,
     }
+
+
+def to_growth(answer: Message) -> dict[str, Any]:
+    """Return the columns that change while an answer grows."""
+    row = to_message_row(answer, "")
+    return {name: row[name] for name in ("content", "reasoning", "tool_calls", "token_ids")}
 
 
 def to_message(row: Any) -> Message:

@@ -107,7 +107,7 @@ def add_to_index(connection: sa.Connection, position: int, content: str) -> None
     if not words:
         return
     if connection.dialect.name == "sqlite":
-        connection.execute(sa.insert(message_search).values(rowid=position, words=" ".join(words)))
+        connection.execute(sa.insert(message_search), {"rowid": position, "words": " ".join(words)})
         return
     connection.execute(
         sa.text("INSERT INTO message_search (rowid, words) VALUES (:position, array_to_tsvector(:words))"),

@@ -97,14 +97,15 @@ class ServedThings:
             if connection.execute(_conversation(response.conversation_id, owner)).first() is None:
                 raise ConversationNotFoundError(f"there is no conversation {response.conversation_id} any more")
             connection.execute(
-                responses.insert().values(
-                    id=response.id,
-                    owner=owner,
-                    conversation_id=response.conversation_id,
-                    message_id=response.message_id,
-                    body=dict(response.body),
-                    created_at_utc=time.time(),
-                )
+                responses.insert(),
+                {
+                    "id": response.id,
+                    "owner": owner,
+                    "conversation_id": response.conversation_id,
+                    "message_id": response.message_id,
+                    "body": dict(response.body),
+                    "created_at_utc": time.time(),
+                },
             )
 
     def update_response(self, response_id: str, body: Mapping[str, Any], *, owner: str) -> None:

@@ -70,6 +70,7 @@ class Turns:
         self.stop_token_ids = frozenset(stop_token_ids)
         self.running: dict[str, Turn] = {}
         self._watcher: asyncio.Task[None] | None = None
+        self._saver: asyncio.Task[None] | None = None
 
     def create(self, *, owner: str, **fields: Any) -> Conversation:
         """Begin a conversation.
@@ -119,10 +120,12 @@ class Turns:
             await asyncio.sleep(0.05)
 
     def watch(self, turn: Turn) -> None:
-        """Look from now on whether somebody wants this turn to stop."""
+        """Keep from now on what there is of a turn's answer, and look whether somebody wants it to stop."""
         self.running[turn.id] = turn
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch(), name="turn-watcher")
+        if self._saver is None or self._saver.done():
+            self._saver = asyncio.create_task(self._save(), name="turn-saver")
 
     async def _watch(self) -> None:
         renewed_s = time.monotonic()
@@ -137,6 +140,47 @@ class Turns:
                     await asyncio.to_thread(self.store.leases.renew, list(mine))
                     renewed_s = time.monotonic()
 
+    async def _save(self) -> None:
+        """Keep what there is of the answers, also while the engine is silent."""
+        while self.running:
+            await asyncio.sleep(SAVE_INTERVAL_S)
+            grown = [growth for turn in self.running.values() if (growth := turn.growth()) is not None]
+            if not grown:
+                continue
+            saving = asyncio.create_task(asyncio.to_thread(self._keep, grown))
+            for growth in grown:
+                growth.turn.saving = saving
+            try:
+                await saving
+            except Exception:
+                logger.exception("answers were not kept while they grew")
+
+    def _keep(self, grown: Sequence[Growth]) -> None:
+        """Keep answers: those that are new each by itself, and the others, which are most, in one transaction."""
+        known = [growth for growth in grown if growth.turn.num_kept]
+        with contextlib.suppress(StoreError):  # the next time tries it again, and the end says so
+            self.store.grow([growth.answer for growth in known])
+            for growth in known:
+                growth.turn.num_kept = growth.num_pieces
+        for growth in grown:
+            if not growth.turn.num_kept:
+                with contextlib.suppress(StoreError):
+                    self.store.add(growth.turn.conversation, growth.answer)
+                    growth.turn.num_kept = growth.num_pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What there is of an answer at a moment.
+
+    Attributes:
+        num_pieces: so many pieces are in it.
+    """
+
+    turn: Turn
+    answer: Message
+    num_pieces: int
+
 
 @dataclass(slots=True)
 class Turn:
@@ -147,6 +191,8 @@ class Turn:
         on_end: called in a thread with the answer, as it is kept, and with what went wrong if something did, before
             the lease is given back.
         stays: go on when nobody listens any more.
+        num_kept: pieces of the answer that are in the store.
+        saving: whoever writes this answer at the moment, or did so last.
     """
 
     turns: Turns
@@ -154,14 +200,15 @@ class Turn:
     lease: Lease
     on_end: Ending | None = None
     stays: bool = False
+    num_kept: int = 0
+    saving: asyncio.Task[None] | None = None
     _answer: Message = field(init=False)
     _token_ids: list[int] = field(default_factory=list)
     _text: list[str] = field(default_factory=list)
     _reasoning: list[str] = field(default_factory=list)
     _pieces: asyncio.Queue[Piece | ChatError | None] = field(default_factory=asyncio.Queue)
     _task: asyncio.Task[None] | None = None
-    _saving: asyncio.Task[None] | None = None
-    _is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_over: bool = False
 
     def __post_init__(self) -> None:
         self._answer = Message("assistant", "", id=self.lease.turn_id, status="partial")
@@ -194,7 +241,6 @@ class Turn:
         REUSED_TOKENS.inc(num_reused_tokens)
         CONVERSATIONS_OPEN.inc()
         self._task = asyncio.create_task(self._run(source), name=f"turn-{self.id}")
-        self._saving = asyncio.create_task(self._save_now_and_then(), name=f"saving-{self.id}")
         self.turns.watch(self)
 
     def when_over(self, call: Callable[[], None]) -> None:
@@ -206,6 +252,12 @@ class Turn:
         """End the answer now; what there is of it is kept."""
         if self._task is not None:
             self._task.cancel()
+
+    def growth(self) -> Growth | None:
+        """Return the answer as it is now, if it goes on and more of it has come than the store has."""
+        if self._is_over or len(self._text) == self.num_kept:
+            return None
+        return Growth(self, self._so_far(), len(self._text))
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Give the answer piece by piece; when the last comes, everything is kept. Leaving early ends the answer.
@@ -253,19 +305,6 @@ class Turn:
         if piece.tool_calls is not None:
             self._answer = replace(self._answer, tool_calls=tuple(piece.tool_calls))
 
-    async def _save_now_and_then(self) -> None:
-        """Keep what there is of the answer, also while the engine is silent."""
-        num_saved = 0
-        while not await self._ends_within(SAVE_INTERVAL_S):
-            if len(self._text) > num_saved:
-                num_saved = len(self._text)
-                await asyncio.to_thread(self._keep, self._so_far())
-
-    async def _ends_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._is_over.wait(), seconds)
-        return self._is_over.is_set()
-
     def _so_far(self) -> Message:
         text, reasoning = "".join(self._text), "".join(self._reasoning)
         return replace(
@@ -275,15 +314,11 @@ class Turn:
             token_ids=tuple(self._token_ids),
         )
 
-    def _keep(self, answer: Message) -> None:
-        with contextlib.suppress(StoreError):  # the next time tries it again, and the end says so
-            self.turns.store.add(self.conversation, answer)
-
     async def _end(self, last: Piece, error: ChatError | None) -> None:
         """Keep the answer, give back the lease, and only then let the last piece out."""
-        self._is_over.set()
-        if self._saving is not None:
-            await self._saving
+        self._is_over = True
+        if self.saving is not None:
+            await asyncio.wait([self.saving])
         try:
             await asyncio.to_thread(self._finish, self._whole(last, error), error)
         except ChatError as raised:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import sqlite3
+import time
+from dataclasses import replace
 
 import pytest
 
 from chat.conversation import Conversation, Message
 from chat.store import ConversationStore
+from chat.store_schema import turns_under_way
+from chat.store_writer import LEASE_S
 from errors import ConversationNotFoundError, StoreError
 from tests.chat.storing import ask
 
@@ -56,6 +60,35 @@ def test_a_growing_answer_is_one_message(store):
     store.add(conversation, dataclasses.replace(answer, content="one two three.", status="complete"))
     kept = store.load(conversation.id)
     assert [(m.content, m.status) for m in kept.path()] == [("count", "complete"), ("one two three.", "complete")]
+
+
+def test_answers_grow_together_and_whatever_is_no_growing_answer_stays(store):
+    conversations = [store.create() for _ in range(3)]
+    questions = [store.add(conversation, Message("user", "q")) for conversation in conversations]
+    answers = [store.add(conversation, Message("assistant", "one", status="partial")) for conversation in conversations]
+    store.add(conversations[1], replace(answers[1], content="over", status="complete", finish_reason="stop"))
+    store.delete(conversations[2].id)
+    grown = [replace(answer, content="one two", reasoning="why", token_ids=(1, 2)) for answer in answers]
+    store.grow([*grown, Message("assistant", "nobody knows it", status="partial"), questions[0]])
+    tip = store.load(conversations[0].id).tip
+    assert tip == grown[0]
+    assert store.load(conversations[1].id).tip.content == "over"
+    with pytest.raises(ConversationNotFoundError):
+        store.load(conversations[2].id)
+    store.grow([])
+
+
+def test_a_growing_answer_shows_others_that_its_writer_is_there(store):
+    """Others on another machine know nothing but when something was written."""
+    conversation = store.create()
+    store.add(conversation, Message("user", "q"))
+    answer = store.add(conversation, Message("assistant", "one", status="partial"))
+    with store.database.write() as connection:
+        elsewhere = {"writer": "far boot 1 1 a", "seen_at_utc": time.time() - 2 * LEASE_S}
+        connection.execute(turns_under_way.update().values(**elsewhere))
+    assert [summary.id for summary in store.unfinished()] == [conversation.id]
+    store.grow([replace(answer, content="one two")])
+    assert store.unfinished() == []
 
 
 def test_variants_and_branches_are_kept(store):

@@ -120,6 +120,79 @@ def test_a_long_answer_is_kept_while_it_grows(store, monkeypatch):
     assert (kept[-1].content, kept[-1].status) == ("abcdef", "complete")
 
 
+def test_all_answers_that_grow_are_written_together(store, monkeypatch):
+    monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
+    rounds = []
+    grow = store.grow
+
+    def counted(answers):
+        rounds.append({answer.id for answer in answers})
+        grow(answers)
+
+    monkeypatch.setattr(store, "grow", counted)
+
+    async def talk():
+        turns = Turns(store, ServedSettings())
+        begins = [begun(turns, store.create(), words(*"abcdefghij", pause_s=0.1)) for _ in range(4)]
+        answers = await asyncio.gather(*begins)
+        for turn in answers:
+            assert [piece.finish_reason async for piece in turn.pieces()][-1] == "stop"
+        return {turn.id for turn in answers}
+
+    ids = run(talk())
+    assert ids in rounds
+    assert max(map(len, rounds)) == 4
+
+
+def test_a_growing_answer_that_cannot_be_kept_is_kept_the_next_time(store, monkeypatch):
+    """Also when nothing more has come meanwhile, and when the others' could be."""
+    monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
+    conversations = [store.create(), store.create()]
+    grow, failures = store.grow, [StoreError("busy"), StoreError("busy")]
+
+    def busy_at_first(answers):
+        if answers and failures:
+            raise failures.pop()
+        grow(answers)
+
+    monkeypatch.setattr(store, "grow", busy_at_first)
+
+    async def source():
+        yield Piece(text="Once ")
+        await asyncio.sleep(0.3)
+        yield Piece(text="upon")
+        await asyncio.sleep(30)
+
+    async def talk():
+        turns = Turns(store, ServedSettings())
+        for conversation in conversations:
+            await begun(turns, conversation, source())
+        while any(answer_in(store, conversation).content != "Once upon" for conversation in conversations):
+            await asyncio.sleep(0.01)
+
+    run(talk())
+    assert failures == []
+
+
+def test_a_conversation_that_is_deleted_meanwhile_does_not_keep_others_from_being_kept(store, monkeypatch):
+    monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
+    deleted, other = store.create(), store.create()
+
+    async def source():
+        yield Piece(text="Once")
+        await asyncio.sleep(30)
+
+    async def talk():
+        turns = Turns(store, ServedSettings())
+        await begun(turns, deleted, source())
+        store.delete(deleted.id)
+        await begun(turns, other, source())
+        while answer_in(store, other).content != "Once":
+            await asyncio.sleep(0.01)
+
+    run(talk())
+
+
 def test_whoever_leaves_ends_the_answer_and_keeps_what_came(store):
     conversation = store.create()
     closed = []
