@@ -20,8 +20,8 @@ __all__ = ["ApiProcess", "LimitedProtocol", "without_queries"]
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEAD_S = 10.0
-# Of Python's lock. A thread that writes into the store waits for it after each statement, and all other writers wait for
-# that thread: at Python's own 5 ms, behind a loop that is never idle, a turn took ten times as long as any other answer.
+# Of Python's lock. A thread that writes into the store waits for it after each statement, and all other writers wait
+# for that thread: at Python's own 5 ms, behind a busy loop, a turn took ten times as long as other answers.
 SWITCH_INTERVAL_S = 0.0005
 
 
