@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -31,6 +32,13 @@ def is_running(pid: int) -> bool:
 
 def call(source: MCPTools, tool: str, **arguments: object) -> str:
     return call_tool(as_tools([source]), tool, json.dumps(arguments))
+
+
+@pytest.fixture(autouse=True)
+def whoever_leaves_a_process_is_named() -> Iterator[None]:
+    """Python tells of a process that nobody waited for when it forgets it: now, and not in the test after next."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
