@@ -466,7 +466,8 @@ def _connect(socket_path: Path) -> Connection | None:
 
 def _start(settings: HostSettings) -> subprocess.Popen[bytes]:
     """Start a host that outlives this process; what it and vLLM print goes to its log file."""
-    descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Appended to: where two are started at once, both write behind what is there.
+    descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "chat.engine_host"],

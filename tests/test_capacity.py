@@ -53,4 +53,4 @@ def test_a_thousand_people_are_reckoned_as_by_hand():
     row = made.of_people(1000)
     assert row["tokens per second"] == "5,000"  # 1,000 people, 300 tokens a minute each
     assert row["KV cache of all conversations, GB"] == "885"  # 1,000 x 6,000 x 147,456 bytes
-    assert row["commits per second"] == "150"  # 1,000 people, 9 a minute each
+    assert row["commits per second"] == "86.2"  # 1,000 people, 5 a minute each, and 2 processes, each 0.7 s

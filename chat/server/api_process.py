@@ -1,14 +1,19 @@
-"""What each of vLLM's processes that serve HTTP gets: a log of who asked for what, and limits on request headers.
+"""What each of vLLM's processes that serve HTTP gets: a log of who asked for what, limits on heads, open doors.
 
 vLLM's server uses uvicorn's protocol on httptools, which reads a head of any length for any time, from anybody. The
 limits here come before the guard, which sees a request only when its head is complete.
+
+Its loop, uvloop, takes one new connection in each of its rounds. Under load a round lasts a tenth of a second, and who
+came new waited half a minute to be told that there was no room. So each socket is listened at several times.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import logging
+import socket
 import sys
 from typing import Any
 
@@ -16,8 +21,9 @@ import uvicorn.config
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["ApiProcess", "LimitedProtocol", "without_queries"]
+__all__ = ["ApiProcess", "LimitedProtocol", "take_many_at_once", "without_queries"]
 
+NUM_DOORS = 16  # connections taken in a round of the loop
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEAD_S = 10.0
 # Of Python's lock. A thread that writes into the store waits for it after each statement, and all other writers wait
@@ -35,6 +41,7 @@ class ApiProcess:
         """Prepare this process; called by vLLM before uvicorn is set up."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:LimitedProtocol"
+        take_many_at_once()
         logger = logging.getLogger("chat")
         if not logger.handlers:
             handler = logging.StreamHandler(sys.stderr)
@@ -46,6 +53,20 @@ class ApiProcess:
 
     async def init_state(self, engine_client: Any, state: Any, args: argparse.Namespace) -> None:
         """Nothing is kept."""
+
+
+def take_many_at_once() -> None:
+    """Let uvicorn's servers listen at each of their sockets :data:`NUM_DOORS` times; once for a process."""
+    startup = uvicorn.Server.startup
+    if hasattr(startup, "__wrapped__"):
+        return
+
+    @functools.wraps(startup)
+    async def listen(self: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        doors = [door for sock in sockets or () for door in (sock, *(sock.dup() for _ in range(NUM_DOORS - 1)))]
+        await startup(self, doors if sockets is not None else None)
+
+    uvicorn.Server.startup = listen  # type: ignore[method-assign]
 
 
 def without_queries(record: logging.LogRecord) -> bool:

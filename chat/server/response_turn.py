@@ -118,6 +118,7 @@ class ResponseTurn:
                 elif piece.finish_reason == "abort":
                     yield self._last_event("response.incomplete")
         except ChatError:
+            self._turn.cancel()  # in the background it would go on, and nobody could ask for it
             if not self._request.stream:
                 raise
             yield self._last_event("response.failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -12,10 +13,11 @@ import time
 import psutil
 import pytest
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from chat.server import api_process
-from chat.server.api_process import ApiProcess, LimitedProtocol, without_queries
+from chat.server.api_process import NUM_DOORS, ApiProcess, LimitedProtocol, take_many_at_once, without_queries
 from chat.server.guard import Guard
 from chat.server.guard_settings import GuardSettings
 from tests.patience import patient
@@ -181,3 +183,37 @@ def test_the_log_of_websockets_holds_no_query(caplog):
     assert [one.getMessage() for one in records] == ['127.0.0.1:1 - "WebSocket /v1/realtime" 403', "Is it a?b?"]
     ApiProcess().attach_router(FastAPI())
     assert without_queries in logging.getLogger("uvicorn.error").filters
+
+
+NUM_CLIENTS = 64
+
+
+async def rounds_until_all_are_taken(server: uvicorn.Server, listener: socket.socket) -> int:
+    """Return how many rounds of the loop pass until everybody has been let in who came while it was busy."""
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    with contextlib.ExitStack() as leaving:
+        for _ in range(NUM_CLIENTS):
+            leaving.enter_context(socket.create_connection(listener.getsockname()))
+        num_rounds = 0
+        while len(server.server_state.connections) < NUM_CLIENTS:
+            await asyncio.sleep(0)
+            num_rounds += 1
+    server.should_exit = True
+    await serving
+    return num_rounds
+
+
+def test_who_comes_while_the_loop_is_busy_is_let_in_soon_and_nobody_after_the_end(monkeypatch):
+    """uvloop takes one connection in each round of its loop: 64 were let in after 64 rounds."""
+    monkeypatch.setattr(uvicorn.Server, "startup", uvicorn.Server.startup)
+    take_many_at_once()
+    take_many_at_once()  # a second time changes nothing
+    config = uvicorn.Config(FastAPI(), http=LimitedProtocol, lifespan="off", log_level="critical")
+    with socket.create_server(("127.0.0.1", 0), backlog=NUM_CLIENTS) as listener:
+        address = listener.getsockname()
+        num_rounds = uvloop.run(rounds_until_all_are_taken(uvicorn.Server(config), listener))
+    assert num_rounds < 2 * NUM_CLIENTS / NUM_DOORS
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)

@@ -35,10 +35,15 @@ class Event:
 
 
 class Engine:
-    """vLLM's serving object with an answer of one word; ``works`` once it is asked for more than that it has begun."""
+    """vLLM's serving object with an answer of one word, or of words without end.
 
-    def __init__(self) -> None:
+    ``works`` once it is asked for more than that it has begun; ``ended`` once nobody asks for more.
+    """
+
+    def __init__(self, *, is_endless: bool = False) -> None:
+        self._is_endless = is_endless
         self.works = threading.Event()
+        self.ended = threading.Event()
 
     async def create_responses(self, *_: Any) -> AsyncIterator[Event]:
         return self._events()
@@ -47,7 +52,13 @@ class Engine:
         body = {"id": f"resp_{RESPONSE_ID}", "status": "in_progress", "output": [], "usage": None}
         yield Event(type="response.created", response=body)
         self.works.set()
-        yield Event(type="response.output_text.delta", delta="Hi!")
+        try:
+            yield Event(type="response.output_text.delta", delta="Hi!")
+            while self._is_endless:
+                await asyncio.sleep(0.01)
+                yield Event(type="response.output_text.delta", delta=" Hi!")
+        finally:
+            self.ended.set()
         usage = {"input_tokens": 3, "output_tokens": 1}
         yield Event(type="response.completed", response={**body, "status": "completed", "usage": usage})
 
@@ -55,17 +66,17 @@ class Engine:
 class Fixture:
     """A turn that is about to begin, on a store in memory."""
 
-    def __init__(self, *, stream: bool = True) -> None:
+    def __init__(self, *, stream: bool = True, background: bool = False) -> None:
         from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 
         self.store = ConversationStore.in_memory()
-        self.engine = Engine()
+        self.engine = Engine(is_endless=background)
         builder = PromptBuilder.from_pretrained(DEMO_MODEL_DIR)
         self.turns = Turns(self.store, ServedSettings(), builder.stop_token_ids)
         self.conversation = self.store.create()
         state = SimpleNamespace(conversation_prompts=PromptMaker(builder, 512), openai_serving_responses=self.engine)
         self._raw_request = SimpleNamespace(app=SimpleNamespace(state=state), state=SimpleNamespace())
-        self._request = ResponsesRequest(model="demo", input="Hello!", stream=stream)
+        self._request = ResponsesRequest(model="demo", input="Hello!", stream=stream, background=background)
 
     async def begin(self) -> ResponseTurn:
         from chat.server.items import messages_of
@@ -129,6 +140,23 @@ def test_a_response_that_cannot_be_kept_is_not_shown(monkeypatch, stream):
     else:
         with pytest.raises(StoreError, match="the disk is full"):
             asyncio.run(check())
+
+
+def test_a_response_in_the_background_that_cannot_be_kept_is_not_generated(monkeypatch):
+    def fail(*_: Any, **__: Any) -> None:
+        raise StoreError("the disk is full")
+
+    async def check() -> None:
+        fixture = Fixture(stream=False, background=True)
+        monkeypatch.setattr(fixture.store.served, "add_response", fail)
+        response = await fixture.begin()
+        with pytest.raises(StoreError, match="the disk is full"):
+            await anext(response.events())
+        assert await asyncio.to_thread(fixture.engine.ended.wait, 20)
+        while fixture.turns.running:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(check())
 
 
 def test_who_leaves_before_the_disk_has_answered_loses_nothing(monkeypatch):
