@@ -1,6 +1,7 @@
 """How much of the engine's throughput reaches the caller, in batches and from many threads?
 
     python benchmarks/bench_batch.py [--model demo] [--conversations 256] [--threads 64] [--max-tokens 32] [--rounds 3]
+    python benchmarks/bench_batch.py --random 8 768  # a Qwen3 of so many layers and such a width, random weights
 
 Output tokens per second, all on one engine in one process, one way after the other in each round:
 
@@ -14,6 +15,9 @@ A ratio is that of two ways in one round; the rounds' median is reported, since 
 it does. On CPU, where the engine works in this process, the same ratios are also told of processor time: it is what
 remains comparable on a machine that others use. Nearly all of it is the engine's own arithmetic; on two quiet cores a
 round takes about half a minute.
+
+What is ours costs the same beside any model, so it weighs most beside the demo model, which is a hundredth of a small
+one: ``--random`` tells what is left of it beside a larger one.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +34,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.report import spread, write
+from benchmarks.bench_growth import make_sized_model
+from benchmarks.report import kept, spread, write
 from vllm_wrapper import VLLMWrapper
 
 GENERATE, CHAT, BATCH, FEW, THREADS = (
@@ -66,17 +72,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=64)
     parser.add_argument("--max-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--random", type=int, nargs=2, metavar=("LAYERS", "WIDTH"), help="a model of random weights")
     options = parser.parse_args()
-    with VLLMWrapper(options.model) as llm:
-        rates, cpu_rates = measure(llm, options)
+    with tempfile.TemporaryDirectory() as folder:
+        model, size_mb = options.model, 0
+        if options.random:
+            model = str(Path(folder) / "model")
+            size_mb = make_sized_model(Path(model), *options.random)
+        with VLLMWrapper(model) as llm:
+            rates, cpu_rates = measure(llm, options)
     print(f"{'output tokens per second':<28} {'median':>8} {'min':>8} {'max':>8}")
     for name, values in rates.items():
         print(f"{name:<28} {statistics.median(values):>8.0f} {min(values):>8.0f} {max(values):>8.0f}")
-    figures = {
+    figures: dict[str, Any] = {
         "ratios": ratios_of(rates, "of time"),
         "ratios_of_processor_time": ratios_of(cpu_rates, "of processor time"),
     }
-    write("bench_batch", {**figures, "tokens_per_s": {name: spread(values, 0) for name, values in rates.items()}})
+    figures["tokens_per_s"] = {name: spread(values, 0) for name, values in rates.items()}
+    if options.random:
+        write("bench_batch", {**kept("bench_batch", list(figures)), "random": {"size_mb": size_mb, **figures}})
+    else:
+        write("bench_batch", {**figures, **kept("bench_batch", ["random"])})
 
 
 def ratios_of(rates: Rates, of_what: str) -> dict[str, Any]:
