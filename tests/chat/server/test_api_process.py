@@ -7,6 +7,7 @@ import contextlib
 import logging
 import re
 import socket
+import sys
 import threading
 import time
 
@@ -17,13 +18,28 @@ import uvloop
 from fastapi import FastAPI
 
 from chat.server import api_process
-from chat.server.api_process import NUM_DOORS, ApiProcess, LimitedProtocol, take_many_at_once, without_queries
+from chat.server.api_process import (
+    NUM_DOORS,
+    SWITCH_INTERVAL_S,
+    ApiProcess,
+    LimitedProtocol,
+    take_many_at_once,
+    without_queries,
+)
 from chat.server.guard import Guard
 from chat.server.guard_settings import GuardSettings
 from tests.patience import patient
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice-secret\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice-secret\r\n"
+
+
+@pytest.fixture(autouse=True)
+def this_process_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(uvicorn.Server, "startup", uvicorn.Server.startup)
+    interval_s = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(interval_s)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +185,7 @@ def test_a_process_of_vllm_gets_the_limits_and_a_log(capsys):
         config = uvicorn.Config(FastAPI())
         config.load()
         assert config.http_protocol_class is LimitedProtocol
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
         logging.getLogger("chat.server.guard").info("somebody asked")
         assert "INFO somebody asked" in capsys.readouterr().err
     finally:
@@ -205,9 +222,8 @@ async def rounds_until_all_are_taken(server: uvicorn.Server, listener: socket.so
     return num_rounds
 
 
-def test_who_comes_while_the_loop_is_busy_is_let_in_soon_and_nobody_after_the_end(monkeypatch):
+def test_who_comes_while_the_loop_is_busy_is_let_in_soon_and_nobody_after_the_end():
     """uvloop takes one connection in each round of its loop: 64 were let in after 64 rounds."""
-    monkeypatch.setattr(uvicorn.Server, "startup", uvicorn.Server.startup)
     take_many_at_once()
     take_many_at_once()  # a second time changes nothing
     config = uvicorn.Config(FastAPI(), http=LimitedProtocol, lifespan="off", log_level="critical")

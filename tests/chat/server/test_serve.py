@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
 import socket
 import subprocess
@@ -13,16 +14,19 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from pathlib import Path
 
 import openai
 import psutil
 import pytest
 
 from chat.engine_host import log_dir
+from chat.server.api_process import NUM_DOORS
 from tests.patience import wait_until
 
 OPEN = {"/health", "/ping"}
 CHAT = {"model": "demo", "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 5, "temperature": 0.0}
+LISTENING = "0A"  # in /proc/net/tcp
 COUNT = [{"role": "user", "content": "Count from 1 to 100."}]
 
 
@@ -281,6 +285,22 @@ def test_a_head_that_grows_without_end_is_given_up(server):
 
 
 # -- what is written down ----------------------------------------------------------------------------------------------
+
+
+def test_the_server_listens_at_its_socket_many_times(server):
+    """vLLM hands its socket over to uvicorn in a way that could change."""
+    address = f":{int(server.url.rpartition(':')[2]):04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]]
+    (listener,) = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(address) and row[3] == LISTENING}
+    held = [[link(file) for file in Path(f"/proc/{one.pid}/fd").iterdir()] for one in processes_of(server)]
+    assert max(links.count(listener) for links in held) >= NUM_DOORS
+
+
+def link(file: Path) -> str:
+    try:
+        return os.readlink(file)
+    except OSError:  # closed meanwhile
+        return ""
 
 
 def test_metrics_of_the_guard_stand_beside_those_of_vllm(server):
