@@ -16,8 +16,8 @@ it does. On CPU, where the engine works in this process, the same ratios are als
 remains comparable on a machine that others use. Nearly all of it is the engine's own arithmetic; on two quiet cores a
 round takes about half a minute.
 
-What is ours costs the same beside any model, so it weighs most beside the demo model, which is a hundredth of a small
-one: ``--random`` tells what is left of it beside a larger one.
+What is ours costs the same beside any model, so it weighs most beside the demo model, a two-hundredth of the smallest
+Qwen3: ``--random`` tells what is left of it beside a larger one.
 """
 
 from __future__ import annotations
