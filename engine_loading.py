@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import MutableMapping
 from typing import Any
 
 from errors import ModelLoadError
 from load_checks import check_cpu_memory, load_error
-from model_fit import cpu_dtype, free_memory_bytes
+from model_fit import BLOCK_TOKENS, cpu_dtype, free_memory_bytes
 from model_memory import read_memory_needs, weights_bytes
 from short_detokenizer import use_short_detokenizer
 
@@ -69,6 +70,8 @@ def load_engine(arguments: dict[str, Any]) -> Any:
     except Exception as error:
         raise load_error(error, arguments) from error
     _open_engines.add(id(engine))
+    if gc.get_freeze_count():  # vLLM froze the heap, but the collector waits for garbage in proportion to what it was
+        gc.collect()
     return engine
 
 
@@ -88,7 +91,7 @@ def cpu_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     the memory; the window shrinks to what fits.
     """
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    chosen = {"enforce_eager": True, **arguments}
+    chosen = {"enforce_eager": True, "block_size": BLOCK_TOKENS["cpu"], **arguments}
     if chosen["dtype"] == "auto":
         chosen["dtype"] = cpu_dtype(chosen["model"], chosen["quantization"])
     if "kv_cache_memory_bytes" not in chosen and not os.environ.get("VLLM_CPU_KVCACHE_SPACE"):

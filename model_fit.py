@@ -18,6 +18,7 @@ from errors import ModelLoadError
 from model_memory import MemoryNeeds, read_memory_needs
 
 __all__ = [
+    "BLOCK_TOKENS",
     "Machine",
     "ModelFit",
     "cpu_dtype",
@@ -31,7 +32,9 @@ __all__ = [
 ]
 
 DEFAULT_PART = 0.9  # of the memory, as VLLMWrapper's gpu_memory_utilization
-BLOCK_TOKENS = {"gpu": 16, "cpu": 128}  # vLLM hands out the cache in blocks of so many tokens
+# vLLM hands out the cache in blocks of so many tokens, and holds whole ones for the next turn: what is behind the last
+# is computed again, which is most of a turn whose past is cached. vLLM's own are of 128 on CPU; kernels want 32.
+BLOCK_TOKENS = {"gpu": 16, "cpu": 32}
 # What vLLM takes besides weights and cache: the CUDA context and its graphs (1.5 GiB), or Python with PyTorch and vLLM
 # imported (1 GiB, measured with the demo model).
 PROGRAM_BYTES = {"gpu": 3 << 29, "cpu": 1 << 30}

@@ -180,9 +180,12 @@ class PromptTokenizer:
 
     def decode(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of ids. Bytes that are no UTF-8 become U+FFFD."""
+        ids = list(token_ids)
+        if not self.has_control_token(ids):
+            return self.encoder.decode_bytes(ids).decode("utf-8", errors="replace")
         parts: list[bytes] = []
         run: list[int] = []
-        for token_id in token_ids:
+        for token_id in ids:
             token = self._by_id.get(token_id)
             if token is None:
                 run.append(token_id)
@@ -204,6 +207,10 @@ class PromptTokenizer:
     def id_to_control_token(self, token_id: int) -> ControlToken | None:
         """Return the control token with this id, or None if it is an ordinary one."""
         return self._by_id.get(token_id)
+
+    def has_control_token(self, token_ids: Iterable[int]) -> bool:
+        """Tell whether one of these ids is a control token's; for thousands of them this takes some microseconds."""
+        return not self._by_id.keys().isdisjoint(token_ids)
 
     @property
     def eos_token(self) -> str | None:

@@ -49,6 +49,8 @@ def read_answer(token_ids: Sequence[int], tokenizer: PromptTokenizer) -> Answer 
 def _split_at_markup(ids: list[int], tokenizer: PromptTokenizer) -> Answer | None:
     while ids and _structures_turns(ids[-1], tokenizer):
         ids.pop()
+    if not tokenizer.has_control_token(ids):
+        return [Run(None, ids, tokenizer.decode(ids))]
     runs: Answer = []
     control_id: int | None = None
     run: list[int] = []

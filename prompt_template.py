@@ -225,7 +225,7 @@ class Shield:
 
 def _check_shape(message: Mapping[str, Any], index: int) -> None:
     token_ids = message.get("token_ids")
-    if token_ids is not None and not (isinstance(token_ids, Sequence) and all(type(i) is int for i in token_ids)):
+    if token_ids is not None and not (isinstance(token_ids, Sequence) and set(map(type, token_ids)) <= {int}):
         raise InvalidMessageError("token_ids is a list of token ids", index=index)
     content = message.get("content")
     if type(content) is str and message.keys() <= {"role", "content", "token_ids"}:

@@ -14,7 +14,6 @@ from typing import Any
 
 from chat.conversation import Conversation, Message, find_stray
 from chat.kinds import is_object, is_objects, is_text, is_text_or_none, is_texts, is_time
-from chat.store_schema import conversations
 from errors import StoreError
 
 __all__ = [
@@ -78,8 +77,8 @@ def to_conversation(row: Any, found: Sequence[Message]) -> Conversation:
     Raises:
         StoreError: the row is damaged, or the messages are no tree.
     """
-    _check(row, CONVERSATION_KINDS, "conversation")
-    fields = {column.name: getattr(row, column.name) for column in conversations.columns}
+    fields = row._asdict()
+    _check(fields, CONVERSATION_KINDS, "conversation")
     messages = {message.id: message for message in found}
     if stray := find_stray({message.id: message.parent_id for message in found}):
         raise damaged(f"message {stray!r:.40} follows one that is not there, or itself")
@@ -124,31 +123,20 @@ def to_message(row: Any) -> Message:
     Raises:
         StoreError: it is damaged.
     """
-    _check(row, MESSAGE_KINDS, "message")
+    fields = row._asdict()  # asked for by name, a row of SQLAlchemy's takes twenty times as long as a dictionary
+    _check(fields, MESSAGE_KINDS, "message")
     token_ids = array.array("I")
-    token_ids.frombytes(row.token_ids)
+    token_ids.frombytes(fields["token_ids"])
     if sys.byteorder == "big":
         token_ids.byteswap()
-    return Message(
-        role=row.role,
-        content=row.content,
-        id=row.id,
-        parent_id=row.parent_id,
-        reasoning=row.reasoning,
-        tool_calls=tuple(row.tool_calls),
-        tool_call_id=row.tool_call_id,
-        token_ids=tuple(token_ids),
-        finish_reason=row.finish_reason,
-        usage=row.usage,
-        status=row.status,
-        created_at_utc=row.created_at_utc,
-    )
+    del fields["position"], fields["conversation_id"]
+    return Message(**fields | {"tool_calls": tuple(fields["tool_calls"]), "token_ids": tuple(token_ids)})
 
 
-def _check(row: Any, kinds: Mapping[str, Callable[[Any], bool]], what: str) -> None:
+def _check(fields: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], bool]], what: str) -> None:
     for name, is_right in kinds.items():
-        if not is_right(getattr(row, name)):
-            raise damaged(f"{name} of {what} {str(row.id)[:40]!r} is of a wrong kind")
+        if not is_right(fields[name]):
+            raise damaged(f"{name} of {what} {str(fields['id'])[:40]!r} is of a wrong kind")
 
 
 def _is_texts_or_nones(value: Any) -> bool:

@@ -25,7 +25,7 @@ from chat.server.supervisor import ServerProcess, supervise
 from engine_loading import SMALL_MODEL_BYTES, bound_onednn, cpu_kv_cache_bytes
 from errors import ServerError
 from load_checks import check_loadable
-from model_fit import cpu_dtype, find_machine
+from model_fit import BLOCK_TOKENS, cpu_dtype, find_machine
 from model_hub import resolve_model
 from model_memory import read_memory_needs, weights_bytes
 from prompt_utils import PromptBuilder
@@ -193,6 +193,7 @@ def server_arguments(
     if _is_cpu_build():
         quantization = _value(chosen, "--quantization") or _value(chosen, "-q")
         ours["--dtype"] = dtype = _value(chosen, "--dtype") or cpu_dtype(folder, quantization)
+        ours["--block-size"] = str(BLOCK_TOKENS["cpu"])
         if not sized:
             ours["--kv-cache-memory-bytes"] = str(cpu_kv_cache_bytes(folder, dtype=dtype))
     if weights_bytes(folder) < SMALL_MODEL_BYTES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
@@ -22,12 +23,19 @@ from model_hub import resolve_model
 from prompt_utils import PromptBuilder
 from short_detokenizer import use_short_detokenizer
 
-__all__ = ["ChatMLRenderer"]
+__all__ = ["ChatMLRenderer", "builder_for"]
 
 logger = logging.getLogger(__name__)
 
 # What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
 NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template", GENERATED_IDS)
+
+
+@lru_cache(maxsize=4)
+def builder_for(folder: Path, chat_template: str | None) -> PromptBuilder:
+    """Return the builder of a model and a template (its own if there is none): one for everything that is served, so
+    that a conversation that was sent whole and then kept is not encoded again."""
+    return PromptBuilder.from_pretrained(folder, chat_template=chat_template)
 
 
 class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are not followed
@@ -37,10 +45,9 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
         super().__init__(config, tokenizer)
         use_short_detokenizer()
         self._folder = resolve_model(self.model_config.tokenizer)
-        self._builder_for = lru_cache(maxsize=4)(self._make_builder)
         self._build_async = make_async(self._build, executor=self._executor)
         try:
-            self._builder_for(None)
+            builder_for(self._folder, None)
         except PromptError as error:  # vLLM hands a template of --chat-template on with each request only
             logger.warning("%s; prompts can be built by a template of --chat-template alone", error)
 
@@ -58,14 +65,11 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
             return stock
         return conversation, await self._build_async(_with_ids(conversation, messages, params), params)
 
-    def _make_builder(self, chat_template: str | None) -> PromptBuilder:
-        return PromptBuilder.from_pretrained(self._folder, chat_template=chat_template)
-
     def _build(self, conversation: list[Any], params: ChatParams) -> Any:
         keywords = {name: value for name, value in params.chat_template_kwargs.items() if name not in NOT_FOR_TEMPLATES}
         tools = keywords.pop("tools", None)
         try:
-            prompt = self._builder_for(params.chat_template).build(
+            prompt = builder_for(self._folder, params.chat_template).build(
                 conversation,
                 tools=tools,
                 add_generation_prompt=keywords.pop("add_generation_prompt", True),

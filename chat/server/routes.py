@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -25,7 +24,6 @@ from chat.store import ConversationStore
 from chat.store_upkeep import expire
 from errors import StoreError
 from model_hub import resolve_model
-from prompt_utils import PromptBuilder
 
 __all__ = ["ChatRoutes", "open_store"]
 
@@ -58,11 +56,13 @@ class ChatRoutes:
             ConfigError: the settings cannot be read.
         """
         from chat.server.prompts import PromptMaker
+        from chat.server.renderer import builder_for
         from chat.server.turns import Turns
 
         settings = ServedSettings.from_environment()
         state.conversation_store = await asyncio.to_thread(open_store)
-        builder = await asyncio.to_thread(_make_builder, state)
+        folder = await asyncio.to_thread(resolve_model, state.vllm_config.model_config.tokenizer)
+        builder = await asyncio.to_thread(builder_for, folder, state.online_renderer.chat_template)
         state.conversation_prompts = PromptMaker(
             builder,
             state.vllm_config.model_config.max_model_len,
@@ -93,11 +93,6 @@ def open_store() -> ConversationStore:
         store.close()
         raise
     return store
-
-
-def _make_builder(state: State) -> PromptBuilder:
-    folder = resolve_model(state.vllm_config.model_config.tokenizer)
-    return PromptBuilder.from_pretrained(Path(folder), chat_template=state.online_renderer.chat_template)
 
 
 def _bos_token_ids(tokenizer: Any) -> list[int]:

@@ -1,7 +1,7 @@
 """Uses the library and a store for as long as standard input is open.
 
-``python -m tests.reliability.load.library STORE`` prints ``ready`` when the model is loaded, and at its end how often
-it has done what, as JSON.
+``python -m tests.reliability.load.library STORE`` prints ``ready`` when the model is loaded and the prompt caches are
+full, and at its end how often it has done what, as JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chat import transfer
 from chat.conversation import Message
 from chat.store import ConversationStore
 from errors import PromptTooLongError, SamplingError
-from tests.reliability.load.words import said
+from tests.reliability.load.words import FILLING, long_talks, said
 from vllm_wrapper import VLLMWrapper
 
 SEED = 10
@@ -110,6 +110,9 @@ def main(where: str) -> None:
     store = ConversationStore(where)
     with VLLMWrapper("demo", max_model_len=2048) as llm:
         library = Library(llm, store)
+        num_tokens, talks = 0, long_talks(random.Random(SEED))
+        while num_tokens < FILLING:
+            num_tokens += llm.prompt_builder.count(next(talks))
         print("ready", flush=True)
         while not over.is_set():
             done[library.once()] += 1

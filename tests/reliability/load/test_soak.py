@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import random
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from tests.reliability import scale
 from tests.reliability.load.crowd import Crowd
 from tests.reliability.load.guest import Guest
 from tests.reliability.load.watch import Watch, processes_of
+from tests.reliability.load.words import FILLING, long_talks
 from tests.serving import RunningServer
 
 SEED = 10
@@ -49,6 +51,7 @@ def test_nothing_grows_in_a_long_life(busy_server, library):
     assert library.stdout.readline() == "ready\n", busy_server.store.with_name("library.log").read_text()[-3000:]
     server, store = processes_of(busy_server), busy_server.store
     files = {"wal": store.with_name(f"{store.name}-wal"), "store": store}
+    asyncio.run(_fill_caches(busy_server))
     interval_s = scale.scaled(5, 1)
     with Watch({**server, "library": psutil.Process(library.pid)}, files, interval_s=interval_s) as watch:
         done, faults = asyncio.run(_soak(busy_server))
@@ -67,6 +70,16 @@ def test_nothing_grows_in_a_long_life(busy_server, library):
     assert min(done.values()) > 0
     assert watch.too_much(ALLOWED_GROWTH) == []
     assert figures["held"]["wal mb"]["max"] <= MAX_WAL_MB
+
+
+async def _fill_caches(server: RunningServer) -> None:
+    """Have so much said that the server's prompt caches are full."""
+    num_tokens, talks = 0, long_talks(random.Random(SEED))
+    async with Crowd(server) as crowd:
+        while num_tokens < FILLING:
+            status, _, reply = await crowd.ask("/tokenize", {"model": "demo", "messages": next(talks)})
+            assert status == 200, reply[:300]
+            num_tokens += json.loads(reply)["count"]
 
 
 async def _soak(server: RunningServer) -> tuple[Counter[str], list[str]]:

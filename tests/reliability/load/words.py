@@ -1,10 +1,18 @@
-"""What people say in long runs: never the same twice, so that no cache holds all of it."""
+"""What people say in long runs: never the same twice, so that no cache holds all of it.
+
+The prompt caches are bounded, and take hours of such talk until they are full. Memory is looked at when they are.
+"""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
-__all__ = ["said"]
+from tests.reliability import scale
+
+__all__ = ["FILLING", "long_talks", "said"]
+
+FILLING = scale.scaled(1_500_000, 5_000)  # tokens, which fill the prompt caches in a full run
 
 WORDS = [
     "ask",
@@ -32,3 +40,9 @@ def said(chance: random.Random) -> str:
     """Return a message of a few words, now and then a long one."""
     num_words = 200 if chance.random() < 0.05 else chance.randint(3, 30)
     return " ".join([*chance.choices(WORDS, k=num_words), f"number {chance.randrange(10**6)}?"])
+
+
+def long_talks(chance: random.Random) -> Iterator[list[dict[str, str]]]:
+    """Give conversations of twenty turns, for ever."""
+    while True:
+        yield [{"role": role, "content": said(chance)} for _ in range(20) for role in ("user", "assistant")]
