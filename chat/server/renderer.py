@@ -27,6 +27,7 @@ __all__ = ["ChatMLRenderer", "builder_for"]
 
 logger = logging.getLogger(__name__)
 
+SHORT_CHARACTERS = 8_000  # built in a millisecond or two: to hand them to a thread and wait for it costs as much
 # What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
 NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template", GENERATED_IDS)
 
@@ -63,7 +64,10 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
         if media:
             stock: tuple[list[Any], Any] = await super().render_messages_async(messages, params)
             return stock
-        return conversation, await self._build_async(_with_ids(conversation, messages, params), params)
+        conversation_with_ids = _with_ids(conversation, messages, params)
+        if _is_short(conversation_with_ids, params):
+            return conversation, self._build(conversation_with_ids, params)
+        return conversation, await self._build_async(conversation_with_ids, params)
 
     def _build(self, conversation: list[Any], params: ChatParams) -> Any:
         keywords = {name: value for name, value in params.chat_template_kwargs.items() if name not in NOT_FOR_TEMPLATES}
@@ -94,6 +98,18 @@ def _with_ids(conversation: list[Any], messages: list[Any], params: ChatParams) 
         {**message, "token_ids": ids[str(index)]} if message["role"] == "assistant" and str(index) in ids else message
         for index, message in enumerate(conversation)
     ]
+
+
+def _is_short(conversation: list[Any], params: ChatParams) -> bool:
+    """Tell whether a prompt is made so soon that nobody else of the loop needs to be served meanwhile.
+
+    Plain texts alone are: tools, their calls and documents may be of any size and depth.
+    """
+    is_plain = all(message.keys() <= {"role", "content"} for message in conversation)
+    has_flags_alone = all(isinstance(value, bool | None) for value in params.chat_template_kwargs.values())
+    if not (is_plain and has_flags_alone):
+        return False
+    return sum(len(message.get("content") or "") for message in conversation) <= SHORT_CHARACTERS
 
 
 def _parsing(params: ChatParams) -> dict[str, Any]:

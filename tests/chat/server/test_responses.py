@@ -5,6 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
+from model_fit import BLOCK_TOKENS
 from tests.chat.server.clients import ask, http_of, openai_of
 from tests.patience import wait_until
 
@@ -15,7 +16,7 @@ WEATHER = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 FINAL = ("completed", "incomplete", "failed", "cancelled")
-BLOCK = 128  # tokens; the prefix cache of vLLM for CPU keeps whole blocks
+BLOCK = BLOCK_TOKENS["cpu"]  # the prefix cache keeps whole blocks
 
 
 @pytest.fixture

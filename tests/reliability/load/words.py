@@ -43,6 +43,7 @@ def said(chance: random.Random) -> str:
 
 
 def long_talks(chance: random.Random) -> Iterator[list[dict[str, str]]]:
-    """Give conversations of twenty turns, for ever."""
+    """Give conversations that are at their twentieth question, for ever."""
     while True:
-        yield [{"role": role, "content": said(chance)} for _ in range(20) for role in ("user", "assistant")]
+        turns = [{"role": role, "content": said(chance)} for _ in range(19) for role in ("user", "assistant")]
+        yield [*turns, {"role": "user", "content": said(chance)}]
