@@ -23,11 +23,12 @@ from model_hub import resolve_model
 from prompt_utils import PromptBuilder
 from short_detokenizer import use_short_detokenizer
 
-__all__ = ["ChatMLRenderer", "builder_for"]
+__all__ = ["ChatMLRenderer", "builder_for", "is_short"]
 
 logger = logging.getLogger(__name__)
 
 SHORT_CHARACTERS = 8_000  # built in a millisecond or two: to hand them to a thread and wait for it costs as much
+MESSAGE_CHARACTERS = 50  # so many more take as long as a message by itself
 # What vLLM puts among the template's variables that is an order to its own renderer and nothing a template reads.
 NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_template", GENERATED_IDS)
 
@@ -65,7 +66,7 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
             stock: tuple[list[Any], Any] = await super().render_messages_async(messages, params)
             return stock
         conversation_with_ids = _with_ids(conversation, messages, params)
-        if _is_short(conversation_with_ids, params):
+        if is_short(conversation_with_ids, params):
             return conversation, self._build(conversation_with_ids, params)
         return conversation, await self._build_async(conversation_with_ids, params)
 
@@ -100,16 +101,17 @@ def _with_ids(conversation: list[Any], messages: list[Any], params: ChatParams) 
     ]
 
 
-def _is_short(conversation: list[Any], params: ChatParams) -> bool:
+def is_short(conversation: list[Any], params: ChatParams) -> bool:
     """Tell whether a prompt is made so soon that nobody else of the loop needs to be served meanwhile.
 
-    Plain texts alone are: tools, their calls and documents may be of any size and depth.
+    Plain texts alone are, a few thousand characters in few messages: tools, their calls and documents may be of any
+    size and depth.
     """
     is_plain = all(message.keys() <= {"role", "content"} for message in conversation)
     has_flags_alone = all(isinstance(value, bool | None) for value in params.chat_template_kwargs.values())
     if not (is_plain and has_flags_alone):
         return False
-    return sum(len(message.get("content") or "") for message in conversation) <= SHORT_CHARACTERS
+    return sum(MESSAGE_CHARACTERS + len(message.get("content") or "") for message in conversation) <= SHORT_CHARACTERS
 
 
 def _parsing(params: ChatParams) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from vllm.renderers.params import ChatParams
 
 from chat.conversation import Conversation, Message
 from chat.server.prompts import PromptMaker
+from chat.server.renderer import is_short
 from errors import PromptError, PromptTooLongError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
@@ -112,3 +114,18 @@ def test_what_does_not_fit_alone_is_an_error(maker):
 def test_a_system_message_alone_is_nothing_to_answer(maker):
     with pytest.raises(PromptError, match="no message to answer"):
         maker.make(Conversation(system="You are terse."), [])
+
+
+def test_short_plain_texts_alone_are_built_without_a_thread():
+    """Nothing that a client may make long or deep keeps the server's loop from everybody else."""
+    flags = {"add_generation_prompt": True, "documents": None, "enable_thinking": False}
+    question = {"role": "user", "content": "Hi"}
+    assert is_short([{"role": "system", "content": "You are terse."}, question], ChatParams(chat_template_kwargs=flags))
+    for conversation, kwargs in (
+        ([{"role": "user", "content": "word " * 2000}], flags),
+        ([question] * 5000, flags),
+        ([question, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f"}}]}], flags),
+        ([question], flags | {"tools": [{"type": "function", "function": {"name": "f"}}]}),
+        ([question], flags | {"documents": [{"text": "Hello"}]}),
+    ):
+        assert not is_short(conversation, ChatParams(chat_template_kwargs=kwargs)), (conversation[:2], kwargs)
