@@ -12,6 +12,8 @@ from errors import SamplingError
 __all__ = ["read_response_format", "without_free_space"]
 
 ResponseFormat = type | Mapping[str, Any] | Sequence[str]
+# What a file or a request can bring is never a type. pydantic would take a text for the name of one, and run it.
+PLAIN_DATA = (str, bytes, int, float, Sequence)
 
 
 def read_response_format(form: ResponseFormat) -> tuple[dict[str, Any], Callable[[str], Any]]:
@@ -33,6 +35,8 @@ def read_response_format(form: ResponseFormat) -> tuple[dict[str, Any], Callable
         return _read_mapping(form)
     if isinstance(form, Sequence) and not isinstance(form, str) and all(isinstance(word, str) for word in form):
         return {"choice": list(form)}, _as_text
+    if isinstance(form, PLAIN_DATA):
+        raise _unknown(form)
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 

@@ -51,10 +51,35 @@ def test_a_text_that_is_not_of_the_form_is_no_object(form, text):
     assert read_response_format(form)[1](text) is None
 
 
-@pytest.mark.parametrize("form", [3, "yes", {"colour": "red"}, {"type": "json_schema"}, ["yes", 1], memoryview])
+@pytest.mark.parametrize(
+    "form",
+    [
+        3,
+        True,
+        "yes",
+        "int",
+        "https://example.org/",
+        b"int",
+        {"colour": "red"},
+        {"type": "json_schema"},
+        ["yes", 1],
+        memoryview,
+    ],
+)
 def test_what_is_no_form_is_refused(form):
     with pytest.raises(SamplingError, match="response_format"):
         read_response_format(form)
+
+
+@pytest.mark.parametrize(
+    "wrapped", [str, lambda code: [code, 1], lambda code: {"type": "json_schema", "json_schema": code}]
+)
+def test_a_form_is_never_run_as_code(wrapped, tmp_path):
+    """A batch file, or a client of the engine host, brings what it likes as ``response_format``."""
+    trace = tmp_path / "trace"
+    with pytest.raises(SamplingError, match="response_format"):
+        read_response_format(wrapped(f"__import__('pathlib').Path({str(trace)!r}).touch()"))
+    assert not trace.exists()
 
 
 def test_white_space_between_the_parts_of_json_is_fixed():
