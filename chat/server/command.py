@@ -27,6 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--tensor-parallel-size", type=int, metavar="N", help="GPUs that share the model; those that are visible")
     add("--shutdown-timeout", type=int, metavar="SECONDS", help="how long running answers may take at the end; 30")
     add("--verbose", action="store_true", default=None, help="vLLM's log goes to standard error, not to a file")
+    add("--prompt-cache-mb", type=int, metavar="N", help="memory for encoded prompts, in each process with HTTP; 64")
     _add_guard_options(command.add_argument_group("who may ask for what"))
 
 

@@ -13,7 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from errors import ConfigError
 
-__all__ = ["EnvironmentSettings"]
+__all__ = ["PROMPT_CACHE_MB", "PROMPT_CACHE_VARIABLE", "EnvironmentSettings", "prompt_cache_bytes"]
+
+PROMPT_CACHE_VARIABLE = "VLLM_DEPLOY_PROMPT_CACHE_MB"
+PROMPT_CACHE_MB = 64  # about a million tokens
 
 
 class EnvironmentSettings:
@@ -47,3 +50,15 @@ class EnvironmentSettings:
         except ValidationError as error:
             wrong = "; ".join(": ".join([*map(str, one["loc"]), one["msg"]]) for one in error.errors())
             raise ConfigError(f"{cls.variable} does not hold {cls.meaning}: {wrong}") from error
+
+
+def prompt_cache_bytes() -> int:
+    """Return how much memory each process that serves HTTP may take for prompts that it has encoded, in bytes.
+
+    Raises:
+        ConfigError: the variable holds no number.
+    """
+    text = os.environ.get(PROMPT_CACHE_VARIABLE) or str(PROMPT_CACHE_MB)
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{PROMPT_CACHE_VARIABLE} is {text!r}", hint="It is a number of megabytes, 1 or more.")
+    return int(text) << 20

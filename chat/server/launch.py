@@ -14,6 +14,7 @@ from pathlib import Path
 from chat.api_keys import default_key_file, is_loopback, make_key_file, read_key_file
 from chat.engine_host import log_dir
 from chat.listening import why_not_listening
+from chat.server.environment import PROMPT_CACHE_VARIABLE
 from chat.server.failures import explain_end
 from chat.server.guard_settings import GuardSettings
 from chat.server.plugin import PLUGINS, TOKENIZER_MODE
@@ -240,6 +241,7 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     environment[GuardSettings.variable] = settings.guard(key_file).to_json()
     environment[ServedSettings.variable] = settings.conversations.to_json()
     environment[STORE_VARIABLE] = _store(settings)
+    environment[PROMPT_CACHE_VARIABLE] = str(settings.prompt_cache_mb)
     return environment
 
 

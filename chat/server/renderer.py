@@ -18,6 +18,7 @@ from vllm.renderers.params import ChatParams
 from vllm.utils.async_utils import make_async
 
 from chat.connection import GENERATED_IDS
+from chat.server.environment import prompt_cache_bytes
 from errors import ChatError, PromptError
 from model_hub import resolve_model
 from prompt_utils import PromptBuilder
@@ -37,7 +38,7 @@ NOT_FOR_TEMPLATES = ("tokenize", "return_dict", "add_special_tokens", "chat_temp
 def builder_for(folder: Path, chat_template: str | None) -> PromptBuilder:
     """Return the builder of a model and a template (its own if there is none): one for everything that is served, so
     that a conversation that was sent whole and then kept is not encoded again."""
-    return PromptBuilder.from_pretrained(folder, chat_template=chat_template)
+    return PromptBuilder.from_pretrained(folder, chat_template=chat_template, max_cache_bytes=prompt_cache_bytes())
 
 
 class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are not followed

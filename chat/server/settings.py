@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from chat.api_keys import is_loopback
+from chat.server.environment import PROMPT_CACHE_MB, PROMPT_CACHE_VARIABLE
 from chat.server.guard_settings import GuardSettings
 from chat.server.served_settings import ServedSettings
 from errors import ConfigError
@@ -32,6 +33,7 @@ ENVIRONMENT = {
     "VLLM_DEPLOY_STORE": "store",
     "SHUTDOWN_TIMEOUT": "shutdown_timeout",
     "VERBOSE": "verbose",
+    PROMPT_CACHE_VARIABLE: "prompt_cache_mb",
     "VLLM_ARGUMENTS": "vllm_arguments",
 }
 CONFIG_VARIABLE = "SERVE_CONFIG"
@@ -50,6 +52,7 @@ class ServeSettings(BaseModel):
         tensor_parallel_size: GPUs that share the model; None: those that are visible.
         shutdown_timeout: how long running answers may take once the server is told to end, in seconds.
         verbose: vLLM's log goes to standard error instead of a file.
+        prompt_cache_mb: memory for encoded prompts, in each process that serves HTTP.
         data_dir: the folder of the conversations.
         store: a file or a database URL for the conversations; holds against ``data_dir``.
         api_key_file: keys, one ``owner: key`` a line; empty: the user's own file, made if it is not there.
@@ -71,6 +74,7 @@ class ServeSettings(BaseModel):
     tensor_parallel_size: int | None = Field(None, ge=1)
     shutdown_timeout: int = Field(30, ge=0)
     verbose: bool = False
+    prompt_cache_mb: int = Field(PROMPT_CACHE_MB, ge=1)
     data_dir: str = ""
     store: str = ""
     api_key_file: str = ""

@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from chat.server import environment
 from chat.server.settings import ENVIRONMENT, ServeSettings, load_settings
 from errors import ConfigError
+from prompt_utils import DEFAULT_CACHE_BYTES
 from tests.program import ROOT
 
 YAML = """\
@@ -112,6 +114,23 @@ def test_no_keys_on_an_open_address_needs_a_second_word():
 
 def test_every_variable_sets_something_that_there_is():
     assert set(ENVIRONMENT.values()) <= set(ServeSettings.model_fields)
+
+
+def test_the_prompt_cache_is_sized_by_option_and_variable(monkeypatch):
+    variable = environment.PROMPT_CACHE_VARIABLE
+    assert load_settings({}, {}).prompt_cache_mb == 64
+    assert load_settings({}, {variable: "7"}).prompt_cache_mb == 7
+    assert load_settings({"prompt_cache_mb": 9}, {variable: "7"}).prompt_cache_mb == 9
+    with pytest.raises(ConfigError, match=f"{variable}: prompt_cache_mb: input should be greater"):
+        load_settings({}, {variable: "0"})
+    monkeypatch.delenv(variable, raising=False)
+    assert environment.prompt_cache_bytes() == DEFAULT_CACHE_BYTES
+    monkeypatch.setenv(variable, "7")
+    assert environment.prompt_cache_bytes() == 7 << 20
+    for text in ("0", "-1", "much", "1.5"):  # set by hand, for a vLLM that `serve` has not started
+        monkeypatch.setenv(variable, text)
+        with pytest.raises(ConfigError, match=f"{variable} is "):
+            environment.prompt_cache_bytes()
 
 
 def test_the_options_are_told_without_importing_anything_heavy():
