@@ -41,7 +41,7 @@ def read_response_format(form: ResponseFormat) -> tuple[dict[str, Any], Callable
     from pydantic.errors import PydanticUserError
 
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(form)  # type: ignore[arg-type]  # any type, or not; it will tell
+        adapter: TypeAdapter[Any] = TypeAdapter(form)
         schema = adapter.json_schema()
     except (PydanticUserError, TypeError, NameError) as error:
         raise _unknown(form) from error
