@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -17,6 +18,7 @@ from pathlib import Path
 from benchmarks import report
 from errors import ChatError, describe
 from tests.reliability import scale
+from tests.reliability.mutation import CODE
 
 __all__ = ["CASE_LIMIT_S", "CASES", "folder_in_memory", "keep_figures", "refused", "run_cases"]
 
@@ -31,6 +33,9 @@ NUM_CASES = os.environ.get("FUZZ_CASES")  # instead of the usual numbers, to loo
 Case = Callable[[random.Random], str]
 
 
+compiled: list[str] = []  # texts of a case that were made Python code of
+
+
 class TooSlow(BaseException):
     """A case is not over in time. No code of the target takes it for an error of its own."""
 
@@ -38,7 +43,8 @@ class TooSlow(BaseException):
 def run_cases(target: str, case: Case, *, short: int, full: int = CASES, batch: int = 1) -> Counter[str]:
     """Run the cases of a target; count what became of them, and keep the figures of a full run.
 
-    ``case`` gets random numbers of its own, asserts what must hold, and returns a word for what happened. Every case
+    ``case`` gets random numbers of its own, asserts what must hold, and returns a word for what happened. That none of
+    its texts is run as Python code holds for every case. Every case
     is made of the seed and its number alone: ``FUZZ_SEED=1 FUZZ_CASE=4711 pytest ... -k TEST`` runs that one again.
 
     Args:
@@ -54,7 +60,7 @@ def run_cases(target: str, case: Case, *, short: int, full: int = CASES, batch: 
     for number in numbers:
         case_begun_s = time.perf_counter()
         try:
-            with _limited():
+            with _limited(), _never_run_as_code():
                 outcomes[case(random.Random(f"{SEED}/{target}/{number}"))] += 1
         except (Exception, TooSlow) as error:
             outcomes["failed"] += 1
@@ -109,6 +115,22 @@ def _limited() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def _never_run_as_code() -> Iterator[None]:
+    """Fail if a text that was brought is compiled, as pydantic does with one that it takes for the name of a type."""
+    compiled.clear()
+    yield
+    assert not compiled, f"run as code: {compiled[0]}"
+
+
+def _listen(event: str, args: tuple[object, ...]) -> None:
+    if event == "compile" and CODE in str(args[0]):
+        compiled.append(str(args[0])[:300])
+
+
+sys.addaudithook(_listen)
 
 
 def _place(error: BaseException) -> str:

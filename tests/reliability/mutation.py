@@ -8,9 +8,11 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["ODD_TEXTS", "ODD_VALUES", "mutate_bytes", "mutate_value", "odd_text", "odd_value", "to_json"]
+__all__ = ["CODE", "ODD_TEXTS", "ODD_VALUES", "mutate_bytes", "mutate_value", "odd_text", "odd_value", "to_json"]
 
+CODE = "__import__('os').getpid()"  # must never be more than a text
 ODD_TEXTS = [
+    CODE,
     "",
     " ",
     "\0",
