@@ -60,7 +60,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="bench-growth-") as scratch:
             figures["turns"] = measure_turns(Path(scratch), options)
     if "start" in options.only:
-        figures["start_s"] = measure_start()
+        measure_start(figures)
     if "draw" in options.only:
         draw_all(figures)
     write("bench_growth", figures)
@@ -137,12 +137,14 @@ def measure_place(llm: Any, bench: Bench, conversation: list[Message], turn: int
 # -- start -------------------------------------------------------------------------------------------------------------
 
 
-def measure_start() -> dict[str, Any]:
-    """Return the seconds of each way by the model's size in MB."""
+def measure_start(figures: dict[str, Any]) -> None:
+    """Measure the seconds of each way by the model's size in MB; what is known is kept after each size, as all of them
+    take half an hour."""
     from benchmarks.bench_start import PEER, seconds_to_first_byte, stop_and_wait
 
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     result: dict[str, dict[str, float]] = {PEER_START: {}, OUR_START: {}}
+    figures["start_s"] = result
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as scratch:
         os.environ["VLLM_DEPLOY_RUNTIME_DIR"] = scratch  # the user's own engines are left alone
         for num_layers, width in SIZES:
@@ -158,8 +160,8 @@ def measure_start() -> dict[str, Any]:
                     result[name][str(size_mb)] = round(seconds_to_first_byte(command), 2)
             stop_and_wait()
             shutil.rmtree(folder)
+            write("bench_growth", figures)
             print(f"{size_mb} MB: " + ", ".join(f"{name} {found[str(size_mb)]} s" for name, found in result.items()))
-    return result
 
 
 def make_sized_model(folder: Path, num_layers: int, width: int) -> int:

@@ -483,7 +483,9 @@ def _exchange(address: tuple[str, int], request: bytes, *, slowly: bool) -> byte
             while piece := peer.recv(65536):
                 reply += piece
             return reply
-        except (ConnectionError, BrokenPipeError):
+        except TimeoutError:  # it hangs
+            raise
+        except OSError:  # also "not connected", to who says so to somebody that has just hung up
             return b""
 
 
