@@ -92,16 +92,18 @@ class Watch:
         ]
 
     def figures(self) -> dict[str, Any]:
-        """Return of each value: at the first third, at the end, its largest, and its growth an hour since the third."""
+        """Return of each value: its course in tenths of the time, at the first third, at the end, its largest, and its
+        growth an hour since the third."""
         return {name: self._figures(name) for name in self.samples[0][1]}
 
-    def _figures(self, name: str) -> dict[str, float]:
+    def _figures(self, name: str) -> dict[str, Any]:
         points = self._settled(name)
         hours = (points[-1][0] - points[0][0]) / 3600
         return {
             "settled": round(points[0][1], 1),
             "end": round(points[-1][1], 1),
             "max": round(max(values[name] for _, values in self.samples), 1),
+            "course": [round(values[name], 1) for _, values in self.samples[:: max(1, len(self.samples) // 10)]],
             "growth": round(self.growth(name), 2),
             "growth_per_hour": round(self.growth(name) / hours, 1) if hours else 0.0,
         }
