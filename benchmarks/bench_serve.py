@@ -42,7 +42,7 @@ from benchmarks.servers import OURS, STOCK, Served, both_servers, processor_s
 from model_hub import DEMO_MODEL_DIR
 
 NUM_TOKENS = 16  # of each answer to a short prompt
-REQUESTS = {1: 30, 4: 60, 16: 160, 64: 192, 128: 256}  # by number of clients; some seconds each on two cores
+REQUESTS = {1: 100, 4: 300, 16: 800, 64: 1280, 128: 1536}  # by number of clients; 6 to 10 s each on two fast cores
 PARTS = ("short_prompts", "processor_ms_of_http", "long_histories", "turn_50")
 WANTED = {"throughput": 0.98, "p99_ttft": 1.03}
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ class Guard:
             code = TRY_AGAIN_LATER if refusal.status in (429, 503) else POLICY_VIOLATION
             await send({"type": "websocket.close", "code": code, "reason": refusal.message[:100]})
             return
-        request_id = uuid.uuid4().hex
+        request_id = _new_request_id()
         logger.info("%s WEBSOCKET %s owner=%s", request_id, _printable(path), caller.owner)
         try:
             await self.app(_for_app(scope, caller, request_id, None, self._policy.closed_headers, place), receive, send)
@@ -174,7 +174,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send) -> None:
         self.path = path_of(scope)
-        self.request_id = uuid.uuid4().hex
+        self.request_id = _new_request_id()
         self.owner = "-"
         self.status = 0
         self.begun_s = time.perf_counter()
@@ -207,6 +207,11 @@ class _Exchange:
         duration_ms = (time.perf_counter() - self.begun_s) * 1000
         what = (self.request_id, self._method, _printable(self.path), self.status, self.owner, duration_ms)
         logger.info("%s %s %s %d owner=%s %.0f ms", *what)
+
+
+def _new_request_id() -> str:
+    """Return an id as long as vLLM's own: every piece of a streamed answer repeats it."""
+    return secrets.token_hex(8)
 
 
 def _own_paths() -> list[re.Pattern[str]]:

@@ -28,6 +28,8 @@ HEALTH_INTERVAL_S = 5.0
 DEAD_ENGINE_S = 15.0  # vLLM looks every 5 s whether its engine is dead, and then ends by itself
 MAX_LOG_BYTES, NUM_LOGS = 20 << 20, 5
 NUM_LAST_LINES = 400
+LINES_EVERY_S = 0.05
+MAX_PIPE_BYTES = 64 << 10  # as many as it holds
 
 
 class ServerProcess:
@@ -76,10 +78,24 @@ class ServerProcess:
 
     def _copy(self, output: IO[bytes], log_file: Path | None) -> None:
         with output, _open_sink(log_file) as write:
-            for raw in output:
-                line = raw.decode("utf-8", "replace").rstrip("\n")
+            for raw in _lines(output):
+                line = raw.decode("utf-8", "replace")
                 self.last_lines.append(line)
                 write(line)
+
+
+def _lines(output: IO[bytes]) -> Iterator[bytes]:
+    """Give the lines of a pipe, those of a twentieth of a second together.
+
+    A busy server writes a line for each request; woken by each, this process would take the processor from answers.
+    """
+    rest = b""
+    while piece := output.read1(MAX_PIPE_BYTES):  # type: ignore[attr-defined]  # Popen's pipes are buffered
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        time.sleep(LINES_EVERY_S)
+    if rest:
+        yield rest
 
 
 @contextlib.contextmanager

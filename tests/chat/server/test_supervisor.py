@@ -91,6 +91,27 @@ def test_a_server_that_ends_by_itself_is_told_apart(tmp_path):
     assert (server.poll(), list(server.last_lines)) == (3, ["begun"])
 
 
+WRITES = """
+import os, time
+def write(*pieces):
+    for piece in pieces:
+        os.write(1, piece)
+        time.sleep(0.1)
+write(b"begun\\n", b"cut ", b"in two\\n", b"\\n", b"not \\xff UTF-8\\n", b"all of it " * 20000 + b"\\n")
+write(b"".join(b"%d\\n" % number for number in range(5000)), b"no end")
+raise SystemExit(1)
+"""
+
+
+def test_no_line_of_the_log_is_lost_or_torn(tmp_path):
+    server = start(WRITES, tmp_path / "log")
+    assert watch(server) is None
+    lines = (tmp_path / "log").read_text().split("\n")
+    assert lines[:5] == ["begun", "cut in two", "", "not \ufffd UTF-8", "all of it " * 20000]
+    assert lines[5:] == [*map(str, range(5000)), "no end", ""]
+    assert list(server.last_lines) == lines[:-1][-supervisor.NUM_LAST_LINES :]
+
+
 def test_a_server_whose_engine_is_dead_and_that_does_not_leave_is_ended():
     answers = iter([True, True])
     server = start(POLITE.format(delay=60))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.reliability.load.crowd import LIMITS
+from tests.reliability.load.watch import telling
 from tests.serving import RunningServer, running_server
 
 
@@ -14,5 +15,6 @@ from tests.serving import RunningServer, running_server
 def busy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that answers two hundred at once, and has hardly more places than that."""
     options = [str(word) for pair in LIMITS.items() for word in pair]
-    with running_server(tmp_path_factory.mktemp("busy"), *options) as running:
+    folder = tmp_path_factory.mktemp("busy")
+    with running_server(folder, *options, environment=telling(folder / "held")) as running:
         yield running

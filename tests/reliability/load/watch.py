@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import threading
 import time
@@ -13,9 +14,11 @@ import psutil
 
 from tests.serving import RunningServer
 
-__all__ = ["Watch", "cpu_seconds", "processes_of"]
+__all__ = ["Watch", "cpu_seconds", "processes_of", "telling"]
 
+INSIDE = Path(__file__).parent / "inside"
 MEBIBYTE = 1 << 20
+TELLS_WITHIN_S = 10.0
 SETTLED = 1 / 3  # of the time; caches and pools fill in the beginning
 
 
@@ -36,6 +39,12 @@ def cpu_seconds(processes: Mapping[str, psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes.values())
 
 
+def telling(folder: Path) -> dict[str, str]:
+    """Return the environment in which processes tell what they hold, through files of a folder."""
+    folder.mkdir(exist_ok=True)
+    return {"PYTHONPATH": str(INSIDE), "HELD_FOLDER": str(folder)}
+
+
 class Watch:
     """Looks at processes and files again and again, in a thread, while a ``with`` block runs.
 
@@ -43,15 +52,22 @@ class Watch:
         processes: by the names that they have in the figures.
         files: whose sizes are looked at; one that is not there has none.
         interval_s: between two looks.
+        folder: that of ``telling``, if the processes run in that environment.
     """
 
     def __init__(
-        self, processes: Mapping[str, psutil.Process], files: Mapping[str, Path] | None = None, *, interval_s: float
+        self,
+        processes: Mapping[str, psutil.Process],
+        files: Mapping[str, Path] | None = None,
+        *,
+        interval_s: float,
+        folder: Path | None = None,
     ) -> None:
         self.samples: list[tuple[float, dict[str, float]]] = []
         self._processes = dict(processes)
         self._files = dict(files or {})
         self._interval_s = interval_s
+        self._folder = folder
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
 
@@ -65,9 +81,11 @@ class Watch:
         self.samples.append(self.look())
 
     def look(self) -> tuple[float, dict[str, float]]:
-        """Return the time and what is held now: ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``."""
+        """Return the time and what is held now: ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``, and of
+        processes that tell it ``api held_mb`` and ``api objects``."""
         values: dict[str, float] = {}
         for name, process in self._processes.items():
+            values |= {f"{name} {what}": value for what, value in self._told(process).items()}
             with process.oneshot():
                 values[f"{name} rss_mb"] = process.memory_info().rss / MEBIBYTE
                 values[f"{name} descriptors"] = process.num_fds()
@@ -95,6 +113,20 @@ class Watch:
         """Return of each value: its course in tenths of the time, at the first third, at the end, its largest, and its
         growth an hour since the third."""
         return {name: self._figures(name) for name in self.samples[0][1]}
+
+    def _told(self, process: psutil.Process) -> dict[str, float]:
+        """Return what a process tells of itself; nothing, if it was not started so."""
+        if not self._folder:
+            return {}
+        told = self._folder / f"{process.pid}.json"
+        told.unlink(missing_ok=True)
+        told.with_suffix(".ask").touch()
+        deadline_s = time.monotonic() + TELLS_WITHIN_S
+        while not told.exists():
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(f"process {process.pid} does not tell what it holds")
+            time.sleep(0.02)
+        return dict(json.loads(told.read_text()))
 
     def _figures(self, name: str) -> dict[str, Any]:
         points = self._settled(name)
