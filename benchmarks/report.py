@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")  # widest first
 
 
 def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
@@ -78,15 +79,18 @@ def write(name: str, figures: Mapping[str, Any]) -> None:
 
 def _shown(argument: str) -> str:
     """Return an argument as it stands in a record: of a path on this machine, the name only."""
-    return Path(argument).name if Path(argument).is_absolute() else argument
+    return Path(argument).name if "/" in argument else argument
 
 
 def _processor() -> str:
+    """Return the processor's name and the widest of its instructions, which decide how fast a model is on it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    named = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    widest = next((one for one in INSTRUCTIONS if one in named.get("flags", "").split()), "")
+    return " ".join(filter(None, [named.get("model name", platform.machine()), widest and f"({widest})"]))
 
 
 def _gpu() -> str | None:

@@ -29,8 +29,8 @@ SOAK_S = scale.scaled(1200, 15)
 # Who keeps conversations does one thing at a time, so that nobody deletes what another is at work on.
 GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
 # From the first third of the run to its end, of each process, by the line through the samples. What is held: a leak of
-# two hundred bytes a request would be more in a full run. What the system has given the process is more by the free space
-# between what lives, and that is still settling then.
+# two hundred bytes a request would be more in a full run. What the system has given a process is more, by the free
+# space between what lives, and that settles slowly.
 ALLOWED_GROWTH = {
     "held_mb": scale.bound(4),
     "objects": scale.bound(20_000),

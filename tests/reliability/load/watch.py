@@ -81,8 +81,11 @@ class Watch:
         self.samples.append(self.look())
 
     def look(self) -> tuple[float, dict[str, float]]:
-        """Return the time and what is held now: ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``, and of
-        processes that tell it ``api held_mb`` and ``api objects``."""
+        """Return the time and what is held now.
+
+        ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``; of processes that tell it also ``api held_mb``
+        and ``api objects``.
+        """
         values: dict[str, float] = {}
         for name, process in self._processes.items():
             values |= {f"{name} {what}": value for what, value in self._told(process).items()}
