@@ -14,10 +14,13 @@ import time
 from collections import Counter, deque
 from typing import Any
 
+import vllm_wrapper
 from chat import transfer
 from chat.conversation import Message
 from chat.store import ConversationStore
 from errors import PromptTooLongError, SamplingError
+from prompt_utils import PromptBuilder
+from tests.reliability.load.crowd import LIMITS
 from tests.reliability.load.words import FILLING, long_talks, said
 from vllm_wrapper import VLLMWrapper
 
@@ -25,6 +28,14 @@ SEED = 10
 MAX_KEPT = 30  # conversations; older ones are deleted
 PAUSE_S = 0.2  # as long as a person takes, in an hour that passes quickly
 SHORT = {"max_tokens": 12, "temperature": 0.0}
+
+
+class SmallBuilder(PromptBuilder):
+    """A builder whose cache goes round in seconds, as the server's does here: what grows beside it shows."""
+
+    @classmethod
+    def from_pretrained(cls, model_dir: Any, **options: Any) -> PromptBuilder:
+        return super().from_pretrained(model_dir, max_cache_bytes=LIMITS["--prompt-cache-mb"] << 20, **options)
 
 
 class Library:
@@ -108,6 +119,7 @@ def main(where: str) -> None:
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     done: Counter[str] = Counter()
     store = ConversationStore(where)
+    vllm_wrapper.PromptBuilder = SmallBuilder
     with VLLMWrapper("demo", max_model_len=2048) as llm:
         library = Library(llm, store)
         num_tokens, talks = 0, long_talks(random.Random(SEED))
