@@ -34,7 +34,7 @@ GUESTS = (("alice", True), ("bob", True), ("alice", False), ("bob", False))
 ALLOWED_GROWTH = {
     "held_mb": scale.bound(4),
     "objects": scale.bound(20_000),
-    "rss_mb": scale.bound(24),
+    "rss_mb": scale.bound(12),
     "descriptors": scale.bound(8),
     "threads": scale.bound(8),
     "mb": 8,
