@@ -36,7 +36,7 @@ POSTGRES_COMMITS_PER_S = 5_000.0  # of one database machine
 ROUTER_EVENTS_PER_S = 100_000.0  # of one router process
 
 # -- measured: docs/performance.md -------------------------------------------------------------------------------------
-COMMIT_MS = 3.6  # SQLite, p50
+COMMIT_MS = 3.6  # SQLite, p50, on the slower machine
 # That wait for the disk: question, response; the answer's begin; answer, response: counted in chat/server.
 COMMITS_PER_TURN = 5
 SAVE_INTERVAL_S = 0.7  # between those of a process for all answers that it is giving
