@@ -5,8 +5,6 @@ limits here come before the guard, which sees a request only when its head is co
 
 Its loop, uvloop, takes one new connection in each of its rounds. Under load a round lasts a tenth of a second, and who
 came new waited half a minute to be told that there was no room. So each socket is listened at several times.
-
-What blocks, such as the store, runs in threads beside the loop, and these get Python's lock sooner than others do.
 """
 
 from __future__ import annotations
@@ -17,20 +15,19 @@ import functools
 import logging
 import socket
 import sys
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import uvicorn.config
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["ApiProcess", "LimitedProtocol", "SoonServedThreads", "take_many_at_once", "without_queries"]
+__all__ = ["ApiProcess", "LimitedProtocol", "take_many_at_once", "without_queries"]
 
 NUM_DOORS = 16  # connections taken in a round of the loop
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEAD_S = 10.0
+# Of Python's lock. A thread that writes into the store waits for it after each statement, and all other writers wait
+# for that thread: at Python's own 5 ms, behind a busy loop, a turn took ten times as long as other answers.
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -42,6 +39,7 @@ class ApiProcess:
 
     def attach_router(self, app: FastAPI) -> None:
         """Prepare this process; called by vLLM before uvicorn is set up."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:LimitedProtocol"
         take_many_at_once()
         logger = logging.getLogger("chat")
@@ -54,38 +52,7 @@ class ApiProcess:
         logging.getLogger("uvicorn.error").addFilter(without_queries)
 
     async def init_state(self, engine_client: Any, state: Any, args: argparse.Namespace) -> None:
-        """Prepare the loop, which runs now."""
-        asyncio.get_running_loop().set_default_executor(SoonServedThreads())
-
-
-class SoonServedThreads(ThreadPoolExecutor):
-    """Threads for ``asyncio.to_thread``: while one of them works, Python's lock changes hands after half a millisecond.
-
-    A thread that writes into the store waits for that lock after each statement, and all other writers wait for that
-    thread: at Python's own 5 ms, behind a busy loop, a turn took ten times as long as other answers. Where nothing is
-    kept, the shorter interval would only make the loop change places with vLLM's threads more often than it need.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(thread_name_prefix="blocking")
-        self._usual_s = sys.getswitchinterval()
-        self._num_at_work = 0
-        self._counting = threading.Lock()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(self._run, fn, *args, **kwargs)
-
-    def _run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        self._count(1)
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            self._count(-1)
-
-    def _count(self, change: int) -> None:
-        with self._counting:
-            self._num_at_work += change
-            sys.setswitchinterval(SWITCH_INTERVAL_S if self._num_at_work else self._usual_s)
+        """Nothing is kept."""
 
 
 def take_many_at_once() -> None:

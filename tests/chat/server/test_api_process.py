@@ -23,7 +23,6 @@ from chat.server.api_process import (
     SWITCH_INTERVAL_S,
     ApiProcess,
     LimitedProtocol,
-    SoonServedThreads,
     take_many_at_once,
     without_queries,
 )
@@ -186,46 +185,11 @@ def test_a_process_of_vllm_gets_the_limits_and_a_log(capsys):
         config = uvicorn.Config(FastAPI())
         config.load()
         assert config.http_protocol_class is LimitedProtocol
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
         logging.getLogger("chat.server.guard").info("somebody asked")
         assert "INFO somebody asked" in capsys.readouterr().err
     finally:
         logger.handlers, logger.level, logger.propagate, uvicorn.config.HTTP_PROTOCOLS["auto"] = before
-
-
-def test_threads_get_pythons_lock_soon_as_long_as_one_of_them_works():
-    """A turn that is kept waits for the lock after each statement; where nothing is kept, the loop is left in peace."""
-    usual_s = sys.getswitchinterval()
-    entered, goes_on = threading.Event(), threading.Event()
-
-    def work(fails: bool = False) -> float:
-        entered.set()
-        assert goes_on.wait(patient(10))
-        if fails:
-            raise ValueError
-        return sys.getswitchinterval()
-
-    async def run() -> None:
-        await ApiProcess().init_state(None, None, None)
-        first, second = asyncio.create_task(asyncio.to_thread(work, True)), asyncio.create_task(asyncio.to_thread(work))
-        await asyncio.to_thread(entered.wait)
-        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL_S)
-        goes_on.set()
-        found = await asyncio.gather(first, second, return_exceptions=True)
-        assert isinstance(found[0], ValueError)
-        assert found[1] == pytest.approx(SWITCH_INTERVAL_S)
-
-    asyncio.run(run())
-    assert SWITCH_INTERVAL_S < usual_s == sys.getswitchinterval()
-
-
-def test_threads_that_were_given_up_before_they_began_leave_nothing():
-    threads, usual_s = SoonServedThreads(), sys.getswitchinterval()
-    goes_on = threading.Event()
-    waiting = [threads.submit(goes_on.wait) for _ in range(100)]
-    assert any(one.cancel() for one in waiting)
-    goes_on.set()
-    threads.shutdown()
-    assert sys.getswitchinterval() == usual_s
 
 
 def test_the_log_of_websockets_holds_no_query(caplog):
