@@ -90,6 +90,7 @@ def _stock(scratch: Path, model: Path, options: tuple[str, ...]) -> Iterator[Ser
             stdout=sink,
             stderr=subprocess.STDOUT,
             env={**environment, "VLLM_API_KEY": key},
+            start_new_session=True,  # as ours has one: Linux shares the cores out by session, and the load has its own
         )
     try:
         _wait(process, f"http://127.0.0.1:{port}/health", log)

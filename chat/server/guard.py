@@ -262,8 +262,8 @@ def _is_form(scope: Scope) -> bool:
 
 def _is_preflight(scope: Scope) -> bool:
     """Tell whether a browser asks what it may ask: the CORS middleware behind this one answers it by itself."""
-    names = {name for name, _ in scope["headers"]}
-    return scope["method"] == "OPTIONS" and {b"origin", b"access-control-request-method"} <= names
+    wanted = {b"origin", b"access-control-request-method"}
+    return scope["method"] == "OPTIONS" and wanted <= {name for name, _ in scope["headers"]}
 
 
 def _check_framing(headers: RawHeaders) -> None:

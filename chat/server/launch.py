@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat.api_keys import default_key_file, is_loopback, make_key_file, read_key_file
-from chat.engine_host import log_dir
+from chat.engine_host import ROOT, log_dir
 from chat.listening import why_not_listening
 from chat.server.environment import PROMPT_CACHE_VARIABLE
 from chat.server.failures import explain_end
@@ -72,8 +72,7 @@ def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int
     print(f"starting {model.names[0]}; {_describe_parsers(model, arguments)}", flush=True)
     if log_file is not None:
         print(f"  log      {log_file}", flush=True)
-    command = [sys.executable, "-m", "chat.server.vllm_process", "serve", *arguments]
-    server = ServerProcess(command, _environment(settings, model.folder, key_file), log_file)
+    server = ServerProcess(_command(*arguments), _environment(settings, model.folder, key_file), log_file)
     key = "" if settings.allow_unauthenticated else next(iter(read_key_file(key_file)))
     url = _own_url(settings, chosen)
     probe = Probe(url, key)
@@ -91,6 +90,11 @@ def serve(settings: ServeSettings, *, vllm_arguments: Sequence[str] = ()) -> int
         facts = {"model": model.names[0], "dtype": "auto", "quantization": "", "tensor_parallel_size": ""}
         raise explain_end(tuple(server.last_lines), server.poll(), facts, log_file)
     return code
+
+
+def _command(*arguments: str) -> list[str]:
+    """Return what runs ``vllm serve``; ``-P``: a folder ``chat`` where somebody happens to be is not this package."""
+    return [sys.executable, "-P", "-m", "chat.server.vllm_process", "serve", *arguments]
 
 
 # -- before the start --------------------------------------------------------------------------------------------------
@@ -234,6 +238,7 @@ def _environment(settings: ServeSettings, folder: Path, key_file: Path) -> dict[
     environment = dict(os.environ)
     if environment.pop("VLLM_API_KEY", None):
         print("warning: VLLM_API_KEY is not used here: keys stand in a file", file=sys.stderr)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     environment.setdefault("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", str(KEEP_ALIVE_S))
     suit_engine(environment, folder)

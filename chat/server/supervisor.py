@@ -78,31 +78,31 @@ class ServerProcess:
 
     def _copy(self, output: IO[bytes], log_file: Path | None) -> None:
         with output, _open_sink(log_file) as write:
-            for raw in _lines(output):
-                line = raw.decode("utf-8", "replace")
-                self.last_lines.append(line)
-                write(line)
+            for text in _whole_lines(output):
+                self.last_lines.extend(text.split("\n"))
+                write(text)
 
 
-def _lines(output: IO[bytes]) -> Iterator[bytes]:
-    """Give the lines of a pipe, those of a twentieth of a second together.
+def _whole_lines(output: IO[bytes]) -> Iterator[str]:
+    """Give what comes out of a pipe in whole lines, those of a twentieth of a second as one text.
 
-    A busy server writes a line for each request; woken by each, this process would take the processor from answers.
+    A busy server writes a line for each request; busy with each, this process would take the processor from answers.
     """
     rest = b""
     while piece := output.read1(MAX_PIPE_BYTES):  # type: ignore[attr-defined]  # Popen's pipes are buffered
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
+        lines, newline, rest = (rest + piece).rpartition(b"\n")
+        if newline:
+            yield lines.decode("utf-8", "replace")
         time.sleep(LINES_EVERY_S)
     if rest:
-        yield rest
+        yield rest.decode("utf-8", "replace")
 
 
 @contextlib.contextmanager
 def _open_sink(log_file: Path | None) -> Iterator[Callable[[str], None]]:
-    """Give what writes a line; on a full disk lines are lost: better than a server that waits for a place to write."""
+    """Give what writes lines; on a full disk lines are lost: better than a server that waits for a place to write."""
     if log_file is None:
-        yield lambda line: print(line, file=sys.stderr, flush=True)
+        yield lambda text: print(text, file=sys.stderr, flush=True)
         return
     handler = _PrivateRotatingFileHandler(
         log_file, maxBytes=MAX_LOG_BYTES, backupCount=NUM_LOGS, encoding="utf-8", errors="replace"
@@ -110,7 +110,7 @@ def _open_sink(log_file: Path | None) -> Iterator[Callable[[str], None]]:
     handler.handleError = lambda record: None  # type: ignore[method-assign]
 
     try:
-        yield lambda line: handler.emit(logging.LogRecord("vllm", logging.INFO, "", 0, line, (), None))
+        yield lambda text: handler.emit(logging.LogRecord("vllm", logging.INFO, "", 0, text, (), None))
     finally:
         with contextlib.suppress(OSError):
             handler.close()

@@ -125,7 +125,7 @@ class Supervisor:
         """
         self._files.socket.parent.mkdir(parents=True, exist_ok=True)
         result = subprocess.run(  # noqa: S603  # supervisor's own command
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._files.supervisor_config)],
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(self._files.supervisor_config)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 
 import pytest
 
+from chat.engine_host import ROOT
 from chat.server import launch
 from chat.server.guard_settings import GuardSettings
 from chat.server.launch import server_arguments
@@ -96,6 +99,18 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     assert environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"  # or the memory grows with every length of prompts
     assert "secret" not in str(environment)
     assert "VLLM_API_KEY is not used here" in capsys.readouterr().err
+
+
+def test_another_package_named_chat_where_somebody_happens_to_be_is_not_taken_for_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    (tmp_path / "chat").mkdir()
+    (tmp_path / "chat" / "__init__.py").write_text("raise RuntimeError('another chat')")
+    environment = launch._environment(ServeSettings(data_dir=str(tmp_path)), DEMO, tmp_path / "keys")
+    *command, serve = launch._command()
+    assert serve == "serve"
+    ended = subprocess.run([*command, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "theirs"]
 
 
 @pytest.mark.parametrize(("is_cpu", "chosen", "said"), [(True, None, "0"), (True, "1", "1"), (False, None, None)])

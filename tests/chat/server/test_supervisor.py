@@ -138,6 +138,7 @@ def test_what_is_found_wrong_when_it_is_ready_ends_it():
 
 def test_the_log_is_for_this_user_alone_and_does_not_grow_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "MAX_LOG_BYTES", 2000)
+    monkeypatch.setattr(supervisor, "MAX_PIPE_BYTES", 500)  # of lines that are written together
     monkeypatch.setattr(supervisor, "NUM_LOGS", 2)
     code = "print('begun', flush=True)\nfor n in range(300): print('100% of line', n, flush=True)"
     assert watch(start(code, tmp_path / "log")) is None

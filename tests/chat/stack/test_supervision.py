@@ -39,7 +39,10 @@ def plan(tmp_path, own_folders):
 
 
 @pytest.fixture
-def supervisor(plan):
+def supervisor(plan, tmp_path, monkeypatch):
+    """The supervisor, started where somebody keeps a Python file of its name."""
+    (tmp_path / "supervisor.py").write_text("raise RuntimeError('another supervisor')")
+    monkeypatch.chdir(tmp_path)
     supervisor = Supervisor(plan.files)
     supervisor.start()
     yield supervisor
