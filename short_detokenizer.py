@@ -7,6 +7,7 @@ character that they have begun.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 __all__ = ["NUM_LAST_TOKENS", "use_short_detokenizer"]
@@ -19,7 +20,6 @@ def use_short_detokenizer() -> None:
 
     Call it before the first engine is made. Source: vLLM 0.32, v1/engine/detokenizer.py.
     """
-    from tokenizers.decoders import DecodeStream
     from vllm.v1.engine import detokenizer
 
     stock = detokenizer.FastIncrementalDetokenizer
@@ -28,8 +28,8 @@ def use_short_detokenizer() -> None:
 
     class ShortDetokenizer(stock):  # type: ignore[misc, valid-type]  # vLLM's classes are not followed
         def __init__(self, tokenizer: Any, request: Any) -> None:
-            super().__init__(tokenizer, request)
-            last_ids = (request.prompt_token_ids or [])[-NUM_LAST_TOKENS:]
-            self.stream = DecodeStream(ids=last_ids, skip_special_tokens=self.skip_special_tokens)
+            shortened = copy.copy(request)
+            shortened.prompt_token_ids = (request.prompt_token_ids or [])[-NUM_LAST_TOKENS:]
+            super().__init__(tokenizer, shortened)
 
     detokenizer.FastIncrementalDetokenizer = ShortDetokenizer

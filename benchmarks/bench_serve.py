@@ -1,10 +1,13 @@
 """Is our server as fast as vLLM's own, and how much faster where conversations are long?
 
     python benchmarks/bench_serve.py --tokenizer FOLDER [--template FILE] [--rounds 3] [--clients 1 4 16 64 128]
+    python benchmarks/bench_serve.py --alike ...
 
-Two servers are up at once, ours and ``python -m vllm.entrypoints.openai.api_server``: the same model, the same options
-of the engine, a key for each. They are asked in turn, in rounds; in every second round the other one comes first. Both
-have answered as many clients before anything is timed.
+Two servers are up at once, ours and ``python -m vllm.entrypoints.openai.api_server`` as it comes: the same model, the
+same type of numbers, window and memory, the same parsers, a key for each, a session of its own for each. Each logs its
+requests. ``--alike``: vLLM's own also has what is one option away, our blocks of 32 tokens on CPU, and no such log.
+They are asked in turn, in rounds; in every second round the other one comes first. Both have answered as many clients
+before anything is timed.
 
 short prompts    the demo model, chats of one short message, 16 tokens each, streamed, by ``vllm.benchmarks.serve``:
                  requests per second, p99 of the time to the first token, processor time of all of the server's
@@ -54,21 +57,23 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=list(REQUESTS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("short", "long"), help="one of the two models alone")
+    parser.add_argument("--alike", action="store_true", help="give vLLM's own our blocks, and no log of requests")
     options = parser.parse_args()
+    name = "bench_serve_alike" if options.alike else "bench_serve"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # so that the servers are ended too
-    figures = kept("bench_serve", PARTS) if options.only else {}
+    figures = kept(name, PARTS) if options.only else {}
     with tempfile.TemporaryDirectory(prefix="bench-serve-") as scratch:
         if importlib.util.find_spec("pandas") is None:
             print(
                 "short prompts are left out: vLLM's load needs pandas; pip install --no-deps -r requirements-docs.txt"
             )
         elif options.only != "long":
-            figures |= measure_short(Path(scratch, "short"), options.clients, options.rounds)
+            figures |= measure_short(Path(scratch, "short"), options)
         if options.tokenizer is None:
             print("long histories and turn 50 are left out: they need --tokenizer FOLDER, with Qwen's tokenizer")
         elif options.only != "short":
             figures |= measure_turns(Path(scratch, "long"), options)
-    write("bench_serve", figures)
+    write(name, figures)
 
 
 def in_turn(servers: dict[str, Served], round_number: int) -> list[Served]:
@@ -80,13 +85,16 @@ def in_turn(servers: dict[str, Served], round_number: int) -> list[Served]:
 # -- short prompts -----------------------------------------------------------------------------------------------------
 
 
-def measure_short(scratch: Path, clients: list[int], num_rounds: int) -> dict[str, Any]:
+def measure_short(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
+    clients: list[int] = options.clients
     scratch.mkdir()
     questions = (question["content"] for question, _ in turns(random.Random(1)))
-    with both_servers(scratch, DEMO_MODEL_DIR) as servers:
+    with both_servers(scratch, DEMO_MODEL_DIR, alike=options.alike) as servers:
         for server in servers.values():
             load_short(scratch, server, max(clients), max(clients), questions)
-        by_clients = {str(number): compare_short(scratch, servers, number, num_rounds, questions) for number in clients}
+        by_clients = {
+            str(number): compare_short(scratch, servers, number, options.rounds, questions) for number in clients
+        }
         http = {name: cost_of_http(scratch, server, questions) for name, server in servers.items()}
     print(f"processor time of the process that serves HTTP: {http}")
     return {"short_prompts": by_clients, "processor_ms_of_http": http}
@@ -163,7 +171,7 @@ def measure_turns(scratch: Path, options: argparse.Namespace) -> dict[str, Any]:
     make_model(model, options.tokenizer)
     if options.template:
         (model / "chat_template.jinja").write_text(options.template.read_text("utf-8"), "utf-8")
-    with both_servers(scratch, model, "--max-model-len", "40960") as servers:
+    with both_servers(scratch, model, "--max-model-len", "40960", alike=options.alike) as servers:
         kept = asyncio.run(measure_kept(servers))
         return {"long_histories": asyncio.run(measure_long(servers, options.rounds)), "turn_50": kept}
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import psutil
 
 from chat.server.launch import server_arguments, suit_engine
-from chat.server.plugin import TOKENIZER_MODE
 from chat.server.settings import ServeSettings
 from prompt_utils import PromptBuilder
 from tests.serving import free_port, running_server
@@ -63,22 +62,23 @@ def processor_s(server: Served) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def both_servers(scratch: Path, model: Path, *options: str) -> Iterator[dict[str, Served]]:
+def both_servers(scratch: Path, model: Path, *options: str, alike: bool = False) -> Iterator[dict[str, Served]]:
     """Start both on a model's folder; both stay up, so that they can be asked in turn.
 
     Args:
         scratch: for keys, conversations and logs.
         options: of vLLM's server, for both.
+        alike: vLLM's own has our blocks and logs no requests, else it is as it comes.
     """
     named = ("--model", str(model), "--served-model-name", "bench")
-    with running_server(scratch / "ours", *named, *options) as ours, _stock(scratch, model, options) as stock:
+    with running_server(scratch / "ours", *named, *options) as ours, _stock(scratch, model, options, alike) as stock:
         yield {OURS: Served(OURS, ours.url, ours.keys["local"], "bench", ours.process.pid), STOCK: stock}
 
 
 @contextlib.contextmanager
-def _stock(scratch: Path, model: Path, options: tuple[str, ...]) -> Iterator[Served]:
+def _stock(scratch: Path, model: Path, options: tuple[str, ...], alike: bool) -> Iterator[Served]:
     port, key = free_port(), "key-of-the-benchmark"
-    arguments = _stock_arguments(model, port, ["--max-model-len", "2048", *options])
+    arguments = _stock_arguments(model, port, ["--max-model-len", "2048", *options], alike)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": ""}
     suit_engine(environment, model)
@@ -100,18 +100,20 @@ def _stock(scratch: Path, model: Path, options: tuple[str, ...]) -> Iterator[Ser
         process.wait(60)
 
 
-def _stock_arguments(model: Path, port: int, options: list[str]) -> list[str]:
-    """Return what our own server would give vLLM, without what makes it ours: the renderer and the guard."""
+def _stock_arguments(model: Path, port: int, options: list[str], alike: bool) -> list[str]:
+    """Return what our own server would give vLLM, without what makes it ours: the renderer and the guard, and unless
+    they are to be alike, blocks of 32 tokens, and the guard's line in the log in the place of uvicorn's."""
     builder = PromptBuilder.from_pretrained(model)
     _, *words = server_arguments(ServeSettings(port=port), model, ["bench"], builder, options)
+    ours = {"--tokenizer-mode": 2, "--middleware": 2}  # words of each
+    if not alike:
+        ours |= {"--block-size": 2, "--disable-uvicorn-access-log": 1}
     kept = ["--model", str(model)]
     skip = 0
-    for word, behind in zip(words, [*words[1:], ""], strict=True):
-        if (word, behind) == ("--tokenizer-mode", TOKENIZER_MODE) or word == "--middleware":
-            skip = 2
+    for word in words:
+        skip = ours.get(word, max(0, skip - 1))
         if not skip:
             kept.append(word)
-        skip = max(0, skip - 1)
     return kept
 
 
