@@ -10,9 +10,10 @@ Output tokens per second, all on one engine in one process, one way after the ot
 * ``reply_batch``: ours from messages, thinking and tool calls parsed.
 * ``64 threads, chat()`` against ``reply_batch`` of the same conversations.
 
-Greedy, ``ignore_eos``, so that everybody generates the same number of tokens; the prefix cache is emptied before each.
-A ratio is that of two ways in one round; the rounds' median is reported, since a machine's speed changes with what else
-it does. On CPU, where the engine works in this process, the same ratios are also told of processor time: it is what
+vLLM's two ways have its own detokenizer, as in programs without this package; the engine is the same for all. Greedy,
+``ignore_eos``, so that everybody generates the same number of tokens; the prefix cache is emptied before each. A ratio
+is that of two ways in one round; the rounds' median is reported, since a machine's speed changes with what else it
+does. On CPU, where the engine works in this process, the same ratios are also told of processor time: it is what
 remains comparable on a machine that others use. Nearly all of it is the engine's own arithmetic; on two quiet cores a
 round takes about half a minute.
 
@@ -35,6 +36,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.bench_growth import make_sized_model
+from benchmarks.bench_turns import stock_detokenizer
 from benchmarks.report import kept, spread, write
 from vllm_wrapper import VLLMWrapper
 
@@ -118,12 +120,16 @@ def measure(llm: VLLMWrapper, options: argparse.Namespace) -> tuple[Rates, Rates
     few = conversations[: options.threads]
     prompts = [{"prompt_token_ids": llm.prompt_builder.build(messages).token_ids} for messages in conversations]
 
-    def in_engine_thread(function: Callable[[], Any]) -> Callable[[], Any]:
-        return lambda: llm._thread.call(lambda engine: function())
+    def as_vllm_does(function: Callable[[], Any]) -> Callable[[], Any]:
+        def run(engine: Any) -> None:
+            with stock_detokenizer():
+                function()
+
+        return lambda: llm._thread.call(run)
 
     ways: dict[str, tuple[Callable[[], Any], int]] = {
-        GENERATE: (in_engine_thread(lambda: llm.model.generate(prompts, params, use_tqdm=False)), len(prompts)),
-        CHAT: (in_engine_thread(lambda: llm.model.chat(conversations, params, use_tqdm=False)), len(prompts)),
+        GENERATE: (as_vllm_does(lambda: llm.model.generate(prompts, params, use_tqdm=False)), len(prompts)),
+        CHAT: (as_vllm_does(lambda: llm.model.chat(conversations, params, use_tqdm=False)), len(prompts)),
         BATCH: (lambda: llm.reply_batch(conversations, progress=False, **sampling), len(prompts)),
         FEW: (lambda: llm.reply_batch(few, progress=False, **sampling), len(few)),
         THREADS: (lambda: ask_from_threads(llm, few, sampling), len(few)),

@@ -4,7 +4,7 @@
 
 FOLDER holds a Qwen tokenizer (tokenizer.json, tokenizer_config.json). The model is a Qwen3 of two layers with random
 weights and the whole vocabulary, made on the spot: the engine's own work is small, as it is on a GPU, and what stands
-around it shows. One engine, in this process. Three conversations of the same turns grow side by side, so that nobody
+around it shows. One engine, in this process. Four conversations of the same turns grow side by side, so that nobody
 finds the others' prefix cache; each turn adds an answer of about 200 tokens and a short question. Timed, until the
 first token, one after the other in each turn:
 
