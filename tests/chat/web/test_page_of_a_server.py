@@ -34,10 +34,12 @@ def test_two_people_of_a_server(chromium: Any, server: RunningServer, site: str)
             visit.wait_until_ready()
         for owner, visit in (("alice", alice), ("bob", bob)):  # at once: an answer takes but seconds on a fast machine
             visit.send(f"I am {owner}. {LONG}")
-        alice.wait_for("document.querySelector('#live .body')?.innerText.length > 20", timeout_s=90)
+        said_something = "document.querySelector('#live .body')?.innerText.length > 20"
+        alice.wait_for(said_something, timeout_s=90)
         alice.page.click("#stop")
         alice.page.wait_for_selector("#past .message.answer")
         assert alice.texts("#past .figures")[0].endswith("stopped")
+        bob.wait_for(said_something, timeout_s=90)
         assert bob.page.is_visible("#stop")  # goes on
     for owner in ("alice", "bob"):  # bob has left in the middle
         entry = kept.recent(owner=owner)[0]
