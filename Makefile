@@ -14,7 +14,7 @@ MODEL ?= demo
 ARGS ?=
 
 RUN = $(VENV)/bin/python
-SOURCES = *.py chat demo_model tests benchmarks examples docs/*.py docs/images/*.py
+SOURCES = *.py chat chatcore demo_model tests benchmarks examples docs/*.py docs/images/*.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install chat ask serve test test-faults bench check format docs demo-model clean

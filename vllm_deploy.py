@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.options import (
+from chat.cli.options import (
     add_engine_options,
     add_reply_options,
     add_server_options,
@@ -29,11 +29,11 @@ from chat.options import (
     read_settings,
     reply_options,
 )
-from errors import ChatError, StoreError, StoreUnreachableError, describe
+from chatcore.errors import ChatError, StoreError, StoreUnreachableError, describe
 
 if TYPE_CHECKING:
-    from chat.backend import Backend
-    from chat.store_interface import Store
+    from chat.backends.engine_host_client import Backend
+    from chat.store.base import Store
 
 __version__ = "0.1.0"
 
@@ -41,13 +41,13 @@ EXIT_UNREACHABLE = 4
 # Commands whose options and work live in a room of their own: a module with add_options(parser) and run(options). It is
 # imported only when its command is the one that was typed. With PASSES_ON, it gets the options that it does not know.
 ROOMS = {
-    "serve": ("chat.server.command", "start vLLM's OpenAI-compatible server"),
-    "stack": ("chat.stack.command", "start several services on this machine from one file"),
-    "store": ("chat.upkeep", "back up the store of conversations, and keep it in order"),
-    "web": ("chat.web.command", "open a chat page for the browser"),
-    "doctor": ("chat.doctor.command", "what this machine has, what fits it, what is wrong"),
-    "download": ("chat.download", "fetch a model from ModelScope or Hugging Face"),
-    "models": ("chat.models", "list the models on this machine"),
+    "serve": ("chat.cli.serve", "start vLLM's OpenAI-compatible server"),
+    "stack": ("chat.cli.stack", "start several services on this machine from one file"),
+    "store": ("chat.cli.store", "back up the store of conversations, and keep it in order"),
+    "web": ("chat.cli.web", "open a chat page for the browser"),
+    "doctor": ("chat.cli.doctor", "what this machine has, what fits it, what is wrong"),
+    "download": ("chat.cli.download", "fetch a model from ModelScope or Hugging Face"),
+    "models": ("chat.cli.models", "list the models on this machine"),
 }
 
 
@@ -109,7 +109,7 @@ def run_chat(options: argparse.Namespace) -> int:
         with contextlib.suppress(StoreError):  # the backend asks the same server, and tells what is wrong with it
             if (store := find_remote_store(settings)) is not None:
                 return store
-        from chat.store import ConversationStore
+        from chat.store.local import ConversationStore
 
         return ConversationStore(settings.store or None)
 
@@ -127,7 +127,7 @@ def run_chat(options: argparse.Namespace) -> int:
 
 def run_ask(options: argparse.Namespace) -> int:
     """Answer one question."""
-    from chat import ask
+    from chat.cli import ask
 
     settings = read_settings(options)
     question = ask.read_question(options.question, options.file, sys.stdin)
@@ -148,7 +148,7 @@ def run_ask(options: argparse.Namespace) -> int:
 
 def run_batch(options: argparse.Namespace) -> int:
     """Answer a file of conversations."""
-    from chat import batch
+    from chat.cli import batch
 
     settings = read_settings(options)
     backend = make_backend(settings)
@@ -170,22 +170,22 @@ def run_batch(options: argparse.Namespace) -> int:
 
 def run_conversations(options: argparse.Namespace) -> int:
     """List, show, search, export, import or delete conversations."""
-    from chat import manage
+    from chat.cli import conversations as conversations_command
 
     store = open_store(read_settings(options), must_be_remote=bool(options.url), must_be_kept=True)
     match options.action:
         case "list":
-            manage.list_conversations(store, limit=options.limit)
+            conversations_command.list_conversations(store, limit=options.limit)
         case "show":
-            manage.show(store, options.id)
+            conversations_command.show(store, options.id)
         case "search":
-            manage.search(store, " ".join(options.words))
+            conversations_command.search(store, " ".join(options.words))
         case "export":
-            manage.export(store, options.id, options.file, overwrite=options.overwrite)
+            conversations_command.export(store, options.id, options.file, overwrite=options.overwrite)
         case "import":
-            manage.import_file(store, options.file)
+            conversations_command.import_file(store, options.file)
         case "delete":
-            manage.delete(store, options.id, confirmed=options.yes)
+            conversations_command.delete(store, options.id, confirmed=options.yes)
     return 0
 
 
@@ -201,7 +201,7 @@ def run_config(options: argparse.Namespace) -> int:
 
 def run_ps(options: argparse.Namespace) -> int:
     """List the engine hosts."""
-    from chat.backend import list_hosts
+    from chat.backends.engine_host_client import list_hosts
 
     print(f"{'PID':>8}  {'MODEL':<32} {'STATE':<8} {'AGE':>8} {'MEMORY':>9} {'CLIENTS':>7} {'IDLE':>8}")
     for host in list_hosts():
@@ -214,7 +214,7 @@ def run_ps(options: argparse.Namespace) -> int:
 
 def run_stop(options: argparse.Namespace) -> int:
     """Stop engine hosts."""
-    from chat.backend import stop_hosts
+    from chat.backends.engine_host_client import stop_hosts
 
     stopped = stop_hosts(options.pid)
     for host in stopped:
@@ -229,7 +229,7 @@ def run_stop(options: argparse.Namespace) -> int:
 
 def run_completion(options: argparse.Namespace) -> int:
     """Print the script that lets a shell complete commands and options."""
-    from chat.shell_completion import complete
+    from chat.cli.completion import complete
 
     parser, commands = build_parser()
     for name, (module_name, _) in ROOMS.items():

@@ -169,7 +169,7 @@ def make_sized_model(folder: Path, num_layers: int, width: int) -> int:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from model_hub import DEMO_MODEL_DIR
+    from chatcore.models.hub import DEMO_MODEL_DIR
 
     shutil.copytree(DEMO_MODEL_DIR, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text("utf-8"))

@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chat.server.guard import Guard
-from chat.server.guard_settings import GuardSettings
+from chat.server.guard.middleware import Guard
+from chat.server.settings.guard import GuardSettings
 
 NUM_PIECES = 1000
 WORDS = "the quick brown fox jumps over the lazy dog and goes on its way "

@@ -33,7 +33,7 @@ import psutil  # noqa: E402
 
 from benchmarks.bench_prompt import turns  # noqa: E402
 from benchmarks.report import spread, write  # noqa: E402
-from model_hub import DEMO_MODEL_DIR  # noqa: E402
+from chatcore.models.hub import DEMO_MODEL_DIR  # noqa: E402
 
 WANTED = 1.05
 MB = 1e6
@@ -95,7 +95,7 @@ def run_ours(_: int) -> dict[str, Any]:
 
 
 def run_plain(_: int) -> dict[str, Any]:
-    from engine_loading import cpu_arguments
+    from chatcore.engine.loading import cpu_arguments
 
     chosen = {"model": str(DEMO_MODEL_DIR), "gpu_memory_utilization": 0.9, "dtype": "auto", "quantization": None}
     arguments = cpu_arguments({**chosen, "max_model_len": None, "disable_log_stats": True})
@@ -189,7 +189,8 @@ def tell_turns(found: dict[str, Any]) -> dict[str, Any]:
 
 def run_cache(_: int) -> dict[str, Any]:
     from benchmarks.bench_prompt import cached_bytes
-    from prompt_utils import DEFAULT_CACHE_BYTES, PromptBuilder
+    from chatcore.prompts.builder import DEFAULT_CACHE_BYTES
+    from prompt_utils import PromptBuilder
 
     builder = PromptBuilder.from_pretrained(DEMO_MODEL_DIR)
     source = turns(random.Random(1))

@@ -36,8 +36,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model_hub import DEMO_MODEL, DEMO_MODEL_DIR
-from prompt_pieces import PieceCache
+from chatcore.models.hub import DEMO_MODEL, DEMO_MODEL_DIR
+from chatcore.prompts.pieces import PieceCache
 from prompt_utils import PromptBuilder
 
 CHINESE = (

@@ -42,7 +42,7 @@ from benchmarks.report import kept, spread, write
 from benchmarks.serve_load import run_vllm_load, write_prompts
 from benchmarks.serve_turns import measure_kept, measure_long
 from benchmarks.servers import OURS, STOCK, Served, both_servers, processor_s
-from model_hub import DEMO_MODEL_DIR
+from chatcore.models.hub import DEMO_MODEL_DIR
 
 NUM_TOKENS = 16  # of each answer to a short prompt
 REQUESTS = {1: 100, 4: 300, 16: 800, 64: 1280, 128: 1536}  # by number of clients; 6 to 10 s each on two fast cores

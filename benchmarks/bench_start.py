@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.report import spread, write  # noqa: E402
-from chat.backend import list_hosts, stop_hosts  # noqa: E402
-from model_hub import resolve_model  # noqa: E402
+from chat.backends.engine_host_client import list_hosts, stop_hosts  # noqa: E402
+from chatcore.models.hub import resolve_model  # noqa: E402
 from tests.chat.terminal.driver import Driver  # noqa: E402
 
 PEER = """

@@ -35,8 +35,8 @@ import sqlalchemy  # noqa: E402, F401
 
 SQLALCHEMY_MS = (time.perf_counter() - started_s) * 1000
 
-from chat.conversation import Conversation, Message  # noqa: E402
-from chat.store import ConversationStore  # noqa: E402
+from chat.conversations.conversation import Conversation, Message  # noqa: E402
+from chat.store.local import ConversationStore  # noqa: E402
 
 NUM_MESSAGES = 40  # of one conversation
 QUESTIONS = {"everywhere": "the", "rare word": "zyzzyva", "nowhere": "xyzzy", "two characters": "部署", "prefix": "co"}

@@ -27,10 +27,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from errors import PromptError
-from prompt_template import FIRST_LETTER, SENTINELS
+from chatcore.errors import PromptError
+from chatcore.prompts.template import FIRST_LETTER, SENTINELS
 from prompt_utils import PromptBuilder
-from tests.prompt_oracle import (
+from tests.chatcore.prompts.oracle import (
     GOLDEN,
     MARKUP,
     ROOT,
@@ -215,7 +215,7 @@ def main() -> int:
     if GOLDEN.is_dir():
         builders = {name: golden_builder(name) for name in golden_templates()}
     else:
-        builders = {"demo": PromptBuilder.from_pretrained(ROOT / "demo_model" / "model")}
+        builders = {"demo": PromptBuilder.from_pretrained(ROOT / "chatcore" / "models" / "demo")}
     start = time.perf_counter()
     totals = [0, 0, 0]
     print(f"{'template':32} {'messages':>9} {'prompts':>8} {'refused':>8}")

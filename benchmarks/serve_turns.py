@@ -16,7 +16,7 @@ from benchmarks.bench_prompt import turns
 from benchmarks.report import spread
 from benchmarks.serve_load import Answer, Asker
 from benchmarks.servers import OURS, STOCK, Served, processor_s
-from chat.server.conversations import MAX_ITEMS
+from chat.server.api.conversations import MAX_ITEMS
 
 __all__ = ["measure_kept", "measure_long"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from chat.server.launch import server_arguments, suit_engine
-from chat.server.settings import ServeSettings
+from chat.server.process.launch import server_arguments, suit_engine
+from chat.server.settings.serve import ServeSettings
 from prompt_utils import PromptBuilder
 from tests.serving import free_port, running_server
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import httpx2
 
-from chat.api_keys import find_api_key
-from chat.connection import SESSION_HEADER, cause_of, make_client, root_of
-from errors import ConversationBusyError, ServerRequestError
+from chat.net.api_keys import find_api_key
+from chat.net.http_client import SESSION_HEADER, cause_of, make_client, root_of
+from chatcore.errors import ConversationBusyError, ServerRequestError
 
 __all__ = ["APIClient"]
 
@@ -40,7 +40,7 @@ class APIClient:
         api_server_url: such as ``http://127.0.0.1:8000``; with or without ``/v1``.
         api_key: if left out, the variable ``OPENAI_API_KEY``, or on this machine the key that ``serve`` made.
 
-    Every method raises :class:`errors.ServerRequestError` if the server refuses, fails or does not answer.
+    Every method raises :class:`chatcore.errors.ServerRequestError` if the server refuses, fails or does not answer.
     """
 
     def __init__(self, api_server_url: str, api_key: str | None = None) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from errors import ConfigError
+from chatcore.errors import ConfigError
 
 __all__ = ["ENVIRONMENT_PREFIX", "Settings", "default_file", "load_settings"]
 
@@ -46,7 +46,7 @@ class Settings:
         store: a file or a database URL for conversations; empty: the user's data folder.
         keep_alive_s: how long an engine stays loaded after its last client; negative: for ever.
         engine: keyword arguments of :class:`vllm_wrapper.VLLMWrapper`.
-        tools: sources of tools by name (:mod:`chat.tool_sources`).
+        tools: sources of tools by name (:mod:`chatcore.tools.configured`).
         tool_approval: whether the person is asked before a tool is run.
         origins: where each setting comes from, by name.
     """
@@ -186,7 +186,7 @@ def _check(name: str, value: Any, origin: str) -> Any:
 
 
 def _check_tools(sources: Mapping[str, Any], origin: str) -> None:
-    from chat.tool_sources import check_source
+    from chatcore.tools.configured import check_source
 
     for name, table in sources.items():
         try:

@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from demo_model import lexicon
 from demo_model.generate import TEMPLATE_FILE, Writer
 
-MODEL_FOLDER = Path(__file__).parent / "model"
+MODEL_FOLDER = Path(__file__).resolve().parent.parent / "chatcore" / "models" / "demo"
 VOCABULARY_SIZE = 5504  # 86 * 64: engines pad a vocabulary to a multiple of 64
 MAX_LENGTH = 8192  # tokens, the model's context window
 QWEN2_PATTERN = (

@@ -17,7 +17,7 @@ say() { printf '%s\n' "$*"; }
 
 # Built from a copy of what git knows, so that files that lie about here cannot help.
 mkdir "$work/source" "$work/dist"
-git ls-files -z -- '*.py' '*.toml' '*.md' LICENSE chat demo_model |
+git ls-files -z -- '*.py' '*.toml' '*.md' LICENSE chat chatcore |
     tar --create --null --files-from=- --ignore-failed-read 2>/dev/null | tar --extract --directory "$work/source"
 "$python" -m build --wheel --no-isolation --outdir "$work/dist" "$work/source" >"$work/build.log" 2>&1 || {
     tail -n 20 "$work/build.log" >&2
@@ -27,7 +27,7 @@ wheel=$(echo "$work"/dist/*.whl)
 say "built $(basename "$wheel"), $(du -h "$wheel" | cut -f1)"
 
 "$python" -m zipfile --list "$wheel" | awk '{print $1}' | sort >"$work/in_wheel"
-git ls-files -- chat demo_model/model '*.py' | grep -v '^\(tests\|benchmarks\|examples\|docs\|demo_model/[a-z_]*\.py\|deploy\)' |
+git ls-files -- chat chatcore '*.py' | grep -v '^\(tests\|benchmarks\|examples\|docs\|demo_model\|deploy\|conftest\.py\)' |
     sort | comm -23 - "$work/in_wheel" >"$work/left_out"
 if [ -s "$work/left_out" ]; then
     say "left out of the wheel:" >&2
@@ -63,9 +63,9 @@ for group in ("vllm.general_plugins", "vllm.endpoint_plugins"):
 assert "chatml" in found, found
 print(f"entry points: {found}")
 
-import model_hub
+from chatcore.models import hub
 
-folder = model_hub.resolve_model("demo")
+folder = hub.resolve_model("demo")
 assert folder.is_relative_to(here), folder
 print(f"embedded model: {sum(file.stat().st_size for file in folder.iterdir()) / 2**20:.1f} MiB, complete")
 PYTHON

@@ -29,7 +29,7 @@ class Readable(griffe.Extension):
 def readable(text: str) -> str:
     r"""Return a docstring as Markdown.
 
-    >>> readable("See :class:`errors.ChatError`.\n\n>>> 1 + 1\n2")
+    >>> readable("See :class:`chatcore.errors.ChatError`.\n\n>>> 1 + 1\n2")
     'See `errors.ChatError`.\n\n```pycon\n>>> 1 + 1\n2\n```'
     """
     named = SECTION.sub(r"\n\n\1", ROLE.sub(r"`\1`", text))

@@ -2,7 +2,7 @@
 
 import sys
 
-from mcp_tools import MCPTools
+from chatcore.tools.mcp import MCPTools
 from vllm_wrapper import VLLMWrapper
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from chat.backend import stop_hosts
+from chat.backends.engine_host_client import stop_hosts
 from vllm_wrapper import VLLMWrapper
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -44,7 +44,7 @@ def test_every_number_that_goes_in_is_named_on_the_page():
 
 
 def test_the_commits_of_a_turn_come_as_often_as_the_server_saves():
-    from chat.server.turns import SAVE_INTERVAL_S
+    from chat.server.api.turns import SAVE_INTERVAL_S
 
     assert made.SAVE_INTERVAL_S == SAVE_INTERVAL_S
 

@@ -16,7 +16,7 @@ from tests.program import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-TEXTS = [*PAGES, *sorted(ROOT.glob("*.md")), ROOT / "demo_model" / "README.md"]
+TEXTS = [*PAGES, *sorted(ROOT.glob("*.md")), ROOT / "chatcore" / "models" / "demo" / "README.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-MODULES = ["errors", "prompt_utils", "reply", "response_format", "tool_calling", "vllm_wrapper"]
+MODULES = ["prompt_utils", "vllm_wrapper", "chatcore.engine.response_format", "chatcore.tools.functions"]
 EXAMPLE = re.compile(r"^ *>>> |::\n\n", re.MULTILINE)
 # Names whose use another example shows, or that are only met and never made.
 SHOWN_ELSEWHERE = {
@@ -21,7 +21,7 @@ SHOWN_ELSEWHERE = {
     "Stream": "VLLMWrapper.stream",
     "Tool": "as_tool",
     "ToolRun": "VLLMWrapper.run_tools",
-    "ToolSource": "mcp_tools.MCPTools",
+    "ToolSource": "MCPTools",
     "acall_tool": "call_tool",
     "as_tools": "as_tool",
     "from_dict": "its own example",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from chat.doctor.texts import TEXTS
-from chat.texts import TextTable
+from chat.session.texts import TextTable
 
 __all__ = ["Check", "Finding", "Reporter", "State"]
 
@@ -28,7 +28,7 @@ class Finding:
 class Reporter:
     """Makes findings of keys in the table of texts: ``gpu.none`` is a fact, ``gpu.none.fix`` its remedy.
 
-    >>> from chat.texts import TextTable
+    >>> from chat.session.texts import TextTable
     >>> Reporter(TextTable(TEXTS, "en")).warning("disk.low", free="1.0 GiB", folder="/home").remedy
     'Free some, or move the caches: HF_HOME, MODELSCOPE_CACHE.'
     """

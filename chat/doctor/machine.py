@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chat.doctor.findings import Finding, Reporter
-from chat.listening import why_not_listening
-from model_fit import Machine, free_memory_bytes, gib
+from chat.net.ports import why_not_listening
+from chatcore.models.fit import Machine, free_memory_bytes, gib
 
 __all__ = [
     "Gpu",

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chat.doctor.findings import Finding, Reporter
-from errors import ModelError
-from model_fit import Machine, ModelFit, cpu_dtype, explain, gib, plan
-from model_hub import fetch_description, find_cached, find_local
-from model_memory import MemoryNeeds, read_memory_needs
+from chatcore.errors import ModelError
+from chatcore.models.fit import Machine, ModelFit, cpu_dtype, explain, gib, plan
+from chatcore.models.hub import fetch_description, find_cached, find_local
+from chatcore.models.memory import MemoryNeeds, read_memory_needs
 
 __all__ = ["check_model"]
 

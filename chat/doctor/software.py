@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from packaging.requirements import InvalidRequirement, Requirement
 
 from chat.doctor.findings import Finding, Reporter
-from model_fit import Machine
+from chatcore.models.fit import Machine
 
 __all__ = ["check_import", "check_packages", "check_python", "check_vllm", "installed_vllm"]
 

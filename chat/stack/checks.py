@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from chat.listening import why_not_listening
+from chat.net.ports import why_not_listening
 from chat.stack.plan import Plan, Process
-from engine_loading import cpu_kv_cache_bytes
-from errors import ConfigError, StackError
-from model_fit import DEFAULT_PART, PROGRAM_BYTES, Machine, ModelFit, cpu_dtype, explain, fit_model, gib
-from model_memory import read_memory_needs
+from chatcore.engine.loading import cpu_kv_cache_bytes
+from chatcore.errors import ConfigError, StackError
+from chatcore.models.fit import DEFAULT_PART, PROGRAM_BYTES, Machine, ModelFit, cpu_dtype, explain, fit_model, gib
+from chatcore.models.memory import read_memory_needs
 
 __all__ = ["check_front", "check_memory", "check_ports", "check_programs", "find_nginx"]
 
@@ -95,7 +95,7 @@ def check_memory(plan: Plan, machine: Machine) -> None:
     """Raise StackError if the models cannot all be loaded at once.
 
     Args:
-        machine: what :func:`model_fit.find_machine` found.
+        machine: what :func:`chatcore.models.fit.find_machine` found.
     """
     on_gpu = [server for server in plan.servers if server.gpus]
     _check_gpus(on_gpu, machine)

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from chat.stack.presets import PRESETS, Kind, Preset
-from errors import ConfigError
+from chatcore.errors import ConfigError
 
 __all__ = ["LLMDescription", "ServiceDescription", "StackDescription", "WebDescription", "read_description"]
 

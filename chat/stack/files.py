@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from chat.engine_host import runtime_dir
+from chat.backends.engine_host import runtime_dir
 from chat.private_files import open_private
-from errors import StackError
+from chatcore.errors import StackError
 
 __all__ = ["StackFiles", "files_of", "write_private"]
 

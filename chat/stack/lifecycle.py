@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2
 
-from chat.api_keys import find_api_key, make_key_file, read_key_file
+from chat.net.api_keys import find_api_key, make_key_file, read_key_file
 from chat.stack.checks import check_front, check_memory, check_ports, check_programs, find_nginx
 from chat.stack.description import read_description
 from chat.stack.files import StackFiles, files_of, make_folders, write_private
@@ -20,9 +20,9 @@ from chat.stack.front import Upstreams, nginx_config
 from chat.stack.plan import Plan, Process, make_plan
 from chat.stack.presets import PRESETS, Kind
 from chat.stack.supervision import ProcessState, Supervisor, supervisor_config
-from errors import ConfigError, StackError
-from model_fit import find_machine
-from model_hub import resolve_model
+from chatcore.errors import ConfigError, StackError
+from chatcore.models.fit import find_machine
+from chatcore.models.hub import resolve_model
 
 __all__ = ["Row", "bring_down", "bring_up", "read_plan", "rows_of"]
 

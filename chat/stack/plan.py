@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat.api_keys import default_key_file
+from chat.net.api_keys import default_key_file
 from chat.stack.description import LLMDescription, ServiceDescription, StackDescription
 from chat.stack.files import StackFiles
 from chat.stack.presets import PRESETS, Kind

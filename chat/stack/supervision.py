@@ -15,7 +15,7 @@ from typing import Any
 
 from chat.stack.files import StackFiles
 from chat.stack.plan import DRAIN_S, FRONT, Plan, Process
-from errors import ConfigError, StackError
+from chatcore.errors import ConfigError, StackError
 
 __all__ = ["ProcessState", "Supervisor", "supervisor_config"]
 

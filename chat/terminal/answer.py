@@ -13,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable
 
-from chat.answer import SAVE_INTERVAL_S, Answer
-from chat.backend import BackendStream
+from chat.backends.engine_host_client import BackendStream
+from chat.session.answer import SAVE_INTERVAL_S, Answer
 from chat.terminal.display import Display
 from chat.terminal.stream import AnswerStream
 from chat.terminal.tty import Signals, Terminated, TypeAhead
-from errors import ChatError
-from vllm_wrapper import Delta, Reply
+from chatcore.errors import ChatError
+from chatcore.reply import Delta, Reply
 
 __all__ = ["AnswerView", "receive"]
 

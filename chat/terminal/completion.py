@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
-from chat.terminal.commands import COMMANDS
-from errors import ChatError
+from chat.terminal.commands.table import COMMANDS
+from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
-    from chat.terminal.commands import Command
+    from chat.terminal.commands.table import Command
     from chat.terminal.repl import Repl
 
 __all__ = ["LineCompleter", "complete_path"]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal, TextIO
 from wcwidth import ljust, rjust, wrap
 from wcwidth import width as text_width
 
-from chat.error_texts import error_words
+from chat.session.error_texts import error_words
 from chat.terminal.painter import Painter, printable
 from chat.terminal.stream import AnswerStream, RawStream
 from chat.terminal.texts import Texts
-from errors import ChatError
+from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
     from chat.terminal.markdown import Look

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from chat.figures import output_rate
+from chat.session.usage import output_rate
 from chat.terminal.texts import Texts
-from vllm_wrapper import Usage
+from chatcore.reply import Usage
 
 __all__ = ["figures_line", "totals"]
 

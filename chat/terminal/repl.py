@@ -14,34 +14,34 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from chat.answer import Answer
-from chat.attachments import take_mentions, with_attachments
-from chat.backend import Backend
+from chat.backends.engine_host_client import Backend
 from chat.private_files import open_private
-from chat.talk import SHORT_ID, Turn
+from chat.session.answer import Answer
+from chat.session.attachments import take_mentions, with_attachments
+from chat.session.stored import SHORT_ID, Turn
+from chat.session.texts import find_language
+from chat.session.window import Cut, group_turns
 from chat.terminal.answer import AnswerView, receive
-from chat.terminal.calls import go_through
-from chat.terminal.commands import Invocation, PathLike, parse
+from chat.terminal.commands.files import tell_attached
+from chat.terminal.commands.table import Invocation, PathLike, parse
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import Display, find_mode
 from chat.terminal.figures import figures_line
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
+from chat.terminal.lazy_store import Opening
 from chat.terminal.line import EditedLines, LineReader, PlainLines
-from chat.terminal.on_files import tell_attached
-from chat.terminal.opening import Opening
 from chat.terminal.session import Session
 from chat.terminal.texts import Texts
+from chat.terminal.tool_calls import go_through
 from chat.terminal.toolbar import Toolbar
+from chat.terminal.transcript import show_resumed
 from chat.terminal.tty import Signals, Terminated, TypeAhead, own_modes
-from chat.terminal.turns import show_resumed
-from chat.texts import find_language
-from chat.window import Cut, group_turns
-from errors import ChatError, StoreError, StoreUnreachableError, UnknownCommandError
+from chatcore.errors import ChatError, StoreError, StoreUnreachableError, UnknownCommandError
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store_interface import Store
+    from chat.store.base import Store
 
 __all__ = ["EXIT_INTERRUPTED", "Repl", "run"]
 
@@ -485,7 +485,7 @@ class Repl:
 
     def _tell_internal(self, error: Exception) -> None:
         """Say that this program has a mistake; keep the traceback where it can be read."""
-        from chat.engine_host import log_dir
+        from chat.backends.engine_host import log_dir
 
         file = log_dir() / "terminal.log"
         with contextlib.suppress(OSError), open(file, "a", encoding="utf-8", opener=open_private) as log:

@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.asking import Asking
-from chat.attachments import Attachment
-from chat.backend import Backend, Fit
-from chat.conversation import Conversation, make_title
-from chat.figures import num_context_tokens, usage_of
-from chat.talk import Talk, Turn
-from chat.terminal.opening import Opening
+from chat.backends.engine_host_client import Backend, Fit
+from chat.conversations.conversation import Conversation, make_title
+from chat.session.attachments import Attachment
+from chat.session.session import Asking
+from chat.session.stored import Talk, Turn
+from chat.session.usage import num_context_tokens, usage_of
+from chat.terminal.lazy_store import Opening
 from chat.terminal.recent_models import note_model
 from chat.terminal.texts import Texts
 from chat.terminal.toolbox import Toolbox
-from errors import ChatError, CommandError, PromptTooLongError, StoreError
-from vllm_wrapper import Usage
+from chatcore.errors import ChatError, CommandError, PromptTooLongError, StoreError
+from chatcore.reply import Usage
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store_interface import Store, Summary
+    from chat.store.base import Store, Summary
 
 __all__ = ["Session"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
-from chat.figures import output_rate
+from chat.session.usage import output_rate
 from chat.terminal.display import Mode
 from chat.terminal.session import Session
 

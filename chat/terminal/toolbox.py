@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from chat.tool_sources import Source, open_source
-from errors import ChatError, CommandError, ToolError
-from tool_calling import Tool
+from chatcore.errors import ChatError, CommandError, ToolError
+from chatcore.tools.configured import Source, open_source
+from chatcore.tools.functions import Tool
 
 __all__ = ["ToolRow", "Toolbox"]
 

@@ -12,14 +12,14 @@ from typing import Any
 import gradio as gr
 from anyio import to_thread
 
-from chat.sampling_ranges import SAMPLING, Parameter
-from chat.texts import LANGUAGES
+from chat.session.sampling_options import SAMPLING, Parameter
+from chat.session.texts import LANGUAGES
 from chat.web import view
 from chat.web.markup import code_style
-from chat.web.pages import Pages, act, choose_language, do
+from chat.web.open_pages import Pages, act, choose_language, do
 from chat.web.session import THINKING, Session, neutral_value
 from chat.web.texts import Texts
-from errors import ChatError, describe
+from chatcore.errors import ChatError, describe
 
 __all__ = ["make_page", "page_options"]
 

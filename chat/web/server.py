@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chat.api_keys import read_key_file
-from chat.options import make_backend, open_store, read_settings
-from chat.web.pages import Pages
-from chat.web.people import People, by_key_file, by_server
+from chat.cli.options import make_backend, open_store, read_settings
+from chat.net.api_keys import read_key_file
+from chat.web.open_pages import Pages
 from chat.web.session import Person
-from errors import ConfigError
+from chat.web.users import People, by_key_file, by_server
+from chatcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -41,7 +41,7 @@ def serve(options: argparse.Namespace) -> int:
         listener = stack.enter_context(_listen(options.host, options.port))
         people = stack.enter_context(_people(settings, options))
         stack.enter_context(_uploads())
-        from chat.web.site import make_app  # only now: Gradio reads the environment when it is imported
+        from chat.web.gate import make_app  # only now: Gradio reads the environment when it is imported
 
         port = listener.getsockname()[1]
         app = make_app(Pages(people, settings), hosts=_names(options.host) if is_own else None, port=port)
@@ -98,7 +98,7 @@ def _people(settings: Settings, options: argparse.Namespace) -> Iterator[People]
     if _has_logins_of_server(settings):
         yield People(admit=by_server(settings.url, None if settings.model == "demo" else settings.model))
         return
-    from chat.store import ConversationStore
+    from chat.store.local import ConversationStore
 
     owners = read_key_file(options.keys) if options.keys else {}
     backend = make_backend(settings)

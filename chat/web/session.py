@@ -10,21 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.asking import Asking
-from chat.attachments import Attachment, read_attachment, with_attachments
-from chat.backend import Backend
-from chat.conversation import Conversation, make_title
-from chat.figures import num_context_tokens, usage_of
-from chat.sampling_ranges import SAMPLING
-from chat.talk import Talk
-from chat.web.answering import Answering
+from chat.backends.engine_host_client import Backend
+from chat.conversations.conversation import Conversation, make_title
+from chat.session.attachments import Attachment, read_attachment, with_attachments
+from chat.session.sampling_options import SAMPLING
+from chat.session.session import Asking
+from chat.session.stored import Talk
+from chat.session.usage import num_context_tokens, usage_of
+from chat.session.window import group_turns
+from chat.web.generation import Answering
 from chat.web.texts import Texts
-from chat.window import group_turns
-from errors import ChatError, CommandError, ConversationNotFoundError, InvalidMessageError, SamplingError, StoreError
+from chatcore.errors import (
+    ChatError,
+    CommandError,
+    ConversationNotFoundError,
+    InvalidMessageError,
+    SamplingError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store_interface import Store
+    from chat.store.base import Store
 
 __all__ = ["THINKING", "Attached", "Listed", "Person", "Session", "neutral_value"]
 

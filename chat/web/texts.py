@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chat.texts import Language, TextTable
+from chat.session.texts import Language, TextTable
 
 __all__ = ["TEXTS", "Texts"]
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chat.conversation import Conversation, Message
-from chat.figures import output_rate, usage_of
-from chat.web.answering import Answering
+from chat.conversations.conversation import Conversation, Message
+from chat.session.usage import output_rate, usage_of
+from chat.web.generation import Answering
 from chat.web.markup import escape, kept_markdown_html, markdown_html, plain_html
 from chat.web.session import Listed, Session
 from chat.web.texts import Texts

@@ -68,8 +68,8 @@ def main() -> None:
 
 def put_first_turn() -> str:
     """Keep a turn that shows what is rendered; return the conversation's id."""
-    from chat.conversation import Conversation, Message
-    from chat.store import ConversationStore
+    from chat.conversations.conversation import Conversation, Message
+    from chat.store.local import ConversationStore
 
     store = ConversationStore()
     for title in ("Names for a ship", "Summary of the minutes"):

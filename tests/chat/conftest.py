@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from tests.postgres import find_binaries, postgres_server
 from tests.serving import RunningServer, running_server
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chat.client import APIClient
-from errors import ChatError, ConversationBusyError, ServerRequestError
+from chatcore.errors import ChatError, ConversationBusyError, ServerRequestError
 from tests.serving import free_port
 
 REPLY = {"text": "Hi!", "tokens": 2, "input_tokens": 9, "history_tokens": 0, "finish_reason": "stop"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chat.config import Settings, default_file, load_settings
-from errors import ConfigError, describe
+from chatcore.errors import ConfigError, describe
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from model_hub import DEMO_MODEL_DIR
+from chatcore.models.hub import DEMO_MODEL_DIR
 from tests.patience import wait_until
 from tests.program import ROOT
 from tests.serving import free_port
@@ -88,7 +88,15 @@ def test_all_images_are_of_the_version_that_is_required():
 
 def test_what_images_copy_is_not_ignored():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    needed = ["chat", "deploy", "demo_model/model", "pyproject.toml", "requirements.txt", "README.md", "vllm_deploy.py"]
+    needed = [
+        "chat",
+        "deploy",
+        "chatcore/models/demo",
+        "pyproject.toml",
+        "requirements.txt",
+        "README.md",
+        "vllm_deploy.py",
+    ]
     assert not set(needed) & set(ignored)
     assert {".*", "**/api-keys*", "**/*.env"} <= set(ignored)  # the history, keys and settings never get in
 

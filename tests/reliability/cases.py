@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import report
-from errors import ChatError, describe
+from chatcore.errors import ChatError, describe
 from tests.reliability import scale
 from tests.reliability.mutation import CODE
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from chat import store_database, transfer
-from chat.store import ConversationStore
-from chat.store_schema import MIGRATIONS
-from chat.store_served import KeptResponse
-from tests.chat.storing import rich_conversation
+from chat.conversations import files
+from chat.store import database
+from chat.store.local import ConversationStore
+from chat.store.schema import MIGRATIONS
+from chat.store.server_state import KeptResponse
+from tests.chat.store.storing import rich_conversation
 
 __all__ = ["FOLDER", "OWNERS", "contents", "open_with", "restore"]
 
@@ -39,7 +40,7 @@ def restore(version: int, file: Path) -> None:
 def contents(store: ConversationStore) -> dict[str, list[dict[str, Any]]]:
     """Return every conversation of a store, whole, by its owner."""
     found = {
-        owner: [transfer.to_dict(store.load(line.id, owner=owner)) for line in store.recent(owner=owner, limit=100)]
+        owner: [files.to_dict(store.load(line.id, owner=owner)) for line in store.recent(owner=owner, limit=100)]
         for owner in OWNERS
     }
     return dict(json.loads(json.dumps(found)))
@@ -48,7 +49,7 @@ def contents(store: ConversationStore) -> dict[str, list[dict[str, Any]]]:
 @contextlib.contextmanager
 def open_with(version: int) -> Any:
     """Make the program for a while the one that knew only so many steps."""
-    with mock.patch.object(store_database, "MIGRATIONS", MIGRATIONS[:version]):
+    with mock.patch.object(database, "MIGRATIONS", MIGRATIONS[:version]):
         yield
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chat.attachments import Attachment, with_attachments
-from prompt_template import SENTINELS
-from tests.prompt_oracle import twin, twin_function, twin_messages
+from chat.session.attachments import Attachment, with_attachments
+from chatcore.prompts.template import SENTINELS
+from tests.chatcore.prompts.oracle import twin, twin_function, twin_messages
 
 __all__ = ["Attempt", "attempts", "num_forged"]
 

@@ -14,22 +14,23 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from chat import manage, transfer
-from chat.api_keys import parse_keys, read_key_file
-from chat.backend import encode_request
-from chat.batch import run_batch
+from chat.backends.engine_host_client import encode_request
+from chat.cli import conversations as conversations_command
+from chat.cli.batch import run_batch
 from chat.config import ENVIRONMENT_PREFIX, load_settings
-from chat.conversation import Conversation, Message
-from chat.server.keys import KeyRing
+from chat.conversations import files as conversation_files
+from chat.conversations.conversation import Conversation, Message
+from chat.net.api_keys import parse_keys, read_key_file
+from chat.server.guard.keys import KeyRing
 from chat.stack.description import read_description
 from chat.stack.files import files_of
 from chat.stack.lifecycle import _configurations
 from chat.stack.plan import make_plan
-from chat.store import ConversationStore
-from errors import ChatError, ConfigError, StoreError
-from lora_adapters import LoadedAdapters
+from chat.store.local import ConversationStore
+from chatcore.engine.lora import LoadedAdapters
+from chatcore.engine.requests import RequestMaker
+from chatcore.errors import ChatError, ConfigError, StoreError
 from prompt_utils import PromptBuilder
-from reply_request import RequestMaker
 from tests.chat.terminal.scripted import ScriptedBackend, ScriptedStream
 from tests.program import ROOT
 from tests.reliability.cases import folder_in_memory, refused, run_cases
@@ -70,9 +71,13 @@ def a_conversation() -> Conversation:
 def test_an_import_is_taken_as_a_whole_or_refused_in_a_sentence(file):
     """What was taken is kept, and can be written in every format and read again; what was refused left no trace."""
     good = a_conversation()
-    value, messages = transfer.to_dict(good), good.as_dicts()
+    value, messages = conversation_files.to_dict(good), good.as_dicts()
     documents: list[Any] = [value, {"messages": messages}, messages, [value, value], [{"messages": messages}]]
-    texts = [transfer.to_json(good), transfer.to_jsonl([good, good]), transfer.to_markdown(good)]
+    texts = [
+        conversation_files.to_json(good),
+        conversation_files.to_jsonl([good, good]),
+        conversation_files.to_markdown(good),
+    ]
     files, pieces = [text.encode() for text in texts], [b'"messages"', b'"role"', b'"parent_id"']
     store, copy = ConversationStore.in_memory(), file.with_name("copy.json")
 
@@ -83,17 +88,17 @@ def test_an_import_is_taken_as_a_whole_or_refused_in_a_sentence(file):
             file.write_bytes(spoiled(rng, files, pieces))
         with contextlib.redirect_stdout(io.StringIO()):
             try:
-                manage.import_file(store, file)
+                conversations_command.import_file(store, file)
             except StoreError as error:
                 assert store.recent(with_empty=True) == []
                 return refused(error)
-            manage.list_conversations(store, limit=9)
+            conversations_command.list_conversations(store, limit=9)
             for summary in store.recent(with_empty=True):
-                manage.show(store, summary.id)
+                conversations_command.show(store, summary.id)
                 loaded = store.load(summary.id)
-                manage.export(store, summary.id, copy, overwrite=True)
-                assert transfer.read(copy)[0].as_dicts() == loaded.as_dicts()
-                transfer.to_jsonl([loaded])
+                conversations_command.export(store, summary.id, copy, overwrite=True)
+                assert conversation_files.read(copy)[0].as_dicts() == loaded.as_dicts()
+                conversation_files.to_jsonl([loaded])
                 store.delete(summary.id)
         return "taken"
 
@@ -110,7 +115,7 @@ class Prompting(ScriptedBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = ROOT / "demo_model" / "model"
+        folder = ROOT / "chatcore" / "models" / "demo"
         tokenizer = AutoTokenizer.from_pretrained(folder)
         config = SimpleNamespace(max_model_len=512, get_diff_sampling_param=dict)
         cache = SimpleNamespace(block_size=16, enable_prefix_caching=False)

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from benchmarks.fuzz_prompt import Maker, attack
-from chat.conversation import Conversation, Message
-from engine_thread import Arrival
-from errors import ChatError
+from chat.conversations.conversation import Conversation, Message
+from chatcore.engine.outputs import Answer, OutputParser, make_parser_class
+from chatcore.engine.thread import Arrival
+from chatcore.errors import ChatError
+from chatcore.reply import Reply
+from chatcore.tools.functions import as_tool, call_tool
 from prompt_utils import PromptBuilder
-from reply import Reply
-from reply_parsing import Answer, OutputParser, make_parser_class
-from tests.prompt_oracle import (
+from tests.chatcore.prompts.oracle import (
     GOLDEN,
     MARKUP,
     ROOT,
@@ -31,7 +32,6 @@ from tests.prompt_oracle import (
 )
 from tests.reliability.cases import refused, run_cases
 from tests.reliability.mutation import mutate_bytes, mutate_value, odd_text, odd_value
-from tool_calling import as_tool, call_tool
 
 PARSERS = (("hermes", "qwen3"), ("qwen3_coder", "qwen3"), ("hermes", None), (None, "qwen3"), (None, "deepseek_r1"))
 WRITTEN = (
@@ -55,7 +55,7 @@ NAME = re.compile(r"[A-Za-z_]+")  # what templates look up and compare with; no 
 
 @pytest.fixture(scope="module")
 def builders() -> list[PromptBuilder]:
-    demo = PromptBuilder.from_pretrained(ROOT / "demo_model" / "model")
+    demo = PromptBuilder.from_pretrained(ROOT / "chatcore" / "models" / "demo")
     return [demo, *(golden_builder(name) for name in (golden_templates() if GOLDEN.is_dir() else ()))]
 
 
@@ -150,7 +150,7 @@ def parsers() -> Any:
     """vLLM's parsers, by the names that belong to a model's template; and the demo model's tokenizer."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(ROOT / "demo_model" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "chatcore" / "models" / "demo")
     return [make_parser_class(*names) for names in PARSERS], tokenizer
 
 

@@ -23,17 +23,17 @@ from fastapi import FastAPI
 from vllm.entrypoints.serve import create_error_response
 from vllm.entrypoints.serve.exception_handling.register import init_exception_handler
 
-from chat.conversation import Conversation, Message, make_id
-from chat.remote_store import _to_dict
-from chat.server.guard import Guard
-from chat.server.guard_settings import GuardSettings
-from chat.server.prompts import PromptMaker
-from chat.server.routes import routers
-from chat.server.served_settings import ServedSettings
-from chat.server.turns import Turns
-from chat.store import ConversationStore
-from chat.store_changes import find_changes
-from chat.store_served import KeptResponse
+from chat.conversations.conversation import Conversation, Message, make_id
+from chat.server.api.prompts import PromptMaker
+from chat.server.api.routes import routers
+from chat.server.api.turns import Turns
+from chat.server.guard.middleware import Guard
+from chat.server.settings.guard import GuardSettings
+from chat.server.settings.retention import ServedSettings
+from chat.store.changes import find_changes
+from chat.store.local import ConversationStore
+from chat.store.remote import _to_dict
+from chat.store.server_state import KeptResponse
 from prompt_utils import PromptBuilder
 from tests.chat.server.asgi import Routes, ask, guard_with
 from tests.program import ROOT
@@ -160,7 +160,7 @@ class Server:
         for router in routers():
             self.app.include_router(router)
         init_exception_handler(self.app)
-        builder = PromptBuilder.from_pretrained(ROOT / "demo_model" / "model")
+        builder = PromptBuilder.from_pretrained(ROOT / "chatcore" / "models" / "demo")
         state = self.app.state
         state.conversation_store = self.store
         state.conversation_prompts = PromptMaker(builder, 512)

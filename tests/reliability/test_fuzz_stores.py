@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from chat import manage, transfer
-from chat.conversation import Conversation, Message, make_id
-from chat.store import ConversationStore
-from chat.store_schema import MIGRATIONS
-from chat.store_served import KeptResponse
-from chat.store_upkeep import backup, describe_store
-from errors import StoreError
+from chat.cli import conversations as conversations_command
+from chat.conversations import files
+from chat.conversations.conversation import Conversation, Message, make_id
+from chat.store.local import ConversationStore
+from chat.store.maintenance import backup, describe_store
+from chat.store.schema import MIGRATIONS
+from chat.store.server_state import KeptResponse
+from chatcore.errors import StoreError
 from tests.reliability.cases import folder_in_memory, refused, run_cases
 from tests.reliability.mutation import mutate_bytes, odd_value
 
@@ -106,15 +107,15 @@ def _use(rng: random.Random, store: ConversationStore, folder: Path) -> str:
 
     def read() -> None:
         conversation = store.load(rng.choice(ids))
-        transfer.to_markdown(conversation)
-        transfer.to_json(conversation)
-        transfer.to_jsonl([conversation])
+        files.to_markdown(conversation)
+        files.to_json(conversation)
+        files.to_jsonl([conversation])
         conversation.redo(9)
         store.add(conversation, Message("user", "And now?"))
 
     ways: list[Callable[[], Any]] = [
-        lambda: manage.list_conversations(store, limit=10),
-        lambda: manage.search(store, "灯塔"),
+        lambda: conversations_command.list_conversations(store, limit=10),
+        lambda: conversations_command.search(store, "灯塔"),
         lambda: store.unfinished(),
         lambda: store.served.find_session(7, owner="local"),
         lambda: store.served.find_response("a" * 24, owner="local"),

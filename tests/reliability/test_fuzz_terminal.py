@@ -15,11 +15,11 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from chat import transfer
 from chat.config import Settings
-from chat.conversation import Conversation, Message
-from chat.store import ConversationStore
-from chat.terminal.commands import COMMANDS
+from chat.conversations import files
+from chat.conversations.conversation import Conversation, Message
+from chat.store.local import ConversationStore
+from chat.terminal.commands.table import COMMANDS
 from chat.terminal.completion import LineCompleter
 from chat.terminal.line import EditedLines
 from chat.terminal.repl import Repl, run
@@ -96,7 +96,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         conversation = Conversation(title="Letters")
         conversation.add(Message("user", "Hello"))
         conversation.add(Message("assistant", REPLY[0]))
-        transfer.write("good.json", transfer.to_json(conversation))
+        files.write("good.json", files.to_json(conversation))
         yield folder
 
 

@@ -25,12 +25,12 @@ from typing import Any
 import psutil
 import pytest
 
+from chat.backends.engine_host import log_dir
 from chat.config import Settings
-from chat.conversation import Message, make_id
-from chat.engine_host import log_dir
-from chat.server import keys as server_keys
-from chat.server.keys import KeyRing
-from chat.store import ConversationStore
+from chat.conversations.conversation import Message, make_id
+from chat.server.guard import keys as server_keys
+from chat.server.guard.keys import KeyRing
+from chat.store.local import ConversationStore
 from chat.terminal.repl import run as run_terminal
 from tests.chat.server.asgi import ask as ask_guard
 from tests.chat.server.asgi import guard_with

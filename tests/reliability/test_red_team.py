@@ -18,17 +18,17 @@ from typing import Any
 
 import pytest
 
+from chat.backends.openai_server import ServerBackend
 from chat.config import Settings
-from chat.connection import GENERATED_IDS
-from chat.conversation import Conversation, Message
-from chat.server_backend import ServerBackend
-from chat.store import ConversationStore
+from chat.conversations.conversation import Conversation, Message
+from chat.net.http_client import GENERATED_IDS
+from chat.store.local import ConversationStore
 from chat.terminal.repl import run as run_terminal
-from errors import ChatError
-from model_hub import resolve_model
+from chatcore.errors import ChatError
+from chatcore.models.hub import resolve_model
 from prompt_utils import PromptBuilder
 from tests.chat.server.clients import http_of
-from tests.prompt_oracle import GOLDEN, golden_builder, golden_templates, twin
+from tests.chatcore.prompts.oracle import GOLDEN, golden_builder, golden_templates, twin
 from tests.reliability import scale
 from tests.reliability.red_team import FORGERIES, TRICKS, TURN, Attempt, attempts, num_forged
 from tests.reliability.ways_in import WAYS, Reply, ask_in_turns, chat

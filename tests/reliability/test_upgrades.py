@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from chat.conversation import Message
-from chat.server import plugin, seams
-from chat.server.routes import ChatRoutes
-from chat.server.seams import SEAMS, check_vllm, missing_seams, version_of
-from chat.store import ConversationStore
-from chat.store_schema import MIGRATIONS
-from errors import ServerError, StoreError
+from chat.conversations.conversation import Message
+from chat.server.api.routes import ChatRoutes
+from chat.server.vllm_plugin import compatibility as seams
+from chat.server.vllm_plugin import tokenizer_mode as plugin
+from chat.server.vllm_plugin.compatibility import SEAMS, check_vllm, missing_seams, version_of
+from chat.store.local import ConversationStore
+from chat.store.schema import MIGRATIONS
+from chatcore.errors import ServerError, StoreError
 from tests import program
 from tests.reliability import older_stores, scale
 from tests.serving import free_port

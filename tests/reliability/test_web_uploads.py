@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from chat.store import ConversationStore
-from tests.chat.store_server import StoreServer
+from chat.store.local import ConversationStore
+from tests.chat.store.store_server import StoreServer
 from tests.program import start
 
 SECRET = "quokka-7d1e"

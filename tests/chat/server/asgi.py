@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from chat.server.guard import Guard
-from chat.server.guard_settings import GuardSettings
+from chat.server.guard.middleware import Guard
+from chat.server.settings.guard import GuardSettings
 
 __all__ = ["Reply", "Routes", "ask", "guard_with"]
 

@@ -16,17 +16,23 @@ from pathlib import Path
 import openai
 import pytest
 
-from chat.ask import Tools, ask
+from chat.backends.openai_server import ServerBackend
+from chat.cli.ask import Tools, ask
 from chat.client import APIClient
-from chat.connection import GENERATED_IDS
-from chat.conversation import Message
-from chat.remote_store import RemoteStore, find_store
-from chat.server_backend import ServerBackend
-from errors import ConversationNotFoundError, EngineError, PromptTooLongError, SamplingError, ServerRequestError
+from chat.conversations.conversation import Message
+from chat.net.http_client import GENERATED_IDS
+from chat.store.remote import RemoteStore, find_store
+from chatcore.errors import (
+    ConversationNotFoundError,
+    EngineError,
+    PromptTooLongError,
+    SamplingError,
+    ServerRequestError,
+)
+from chatcore.tools.functions import as_tools
 from prompt_utils import PromptBuilder
 from tests.program import ROOT, run
 from tests.serving import RunningServer
-from tool_calling import as_tools
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 PLAIN = {"temperature": 0.0, "chat_template_kwargs": {"enable_thinking": False}}
@@ -165,7 +171,7 @@ def contains(ids: list[int], part: list[int]) -> bool:
 def test_an_answers_ids_come_with_it_and_are_used_as_they_are(backend, server):
     reply = backend.stream([user("Count from 1 to 100.")], max_tokens=12, **GREEDY).reply
     assert len(reply.token_ids) == reply.usage.num_output_tokens == 12
-    builder = PromptBuilder.from_pretrained(ROOT / "demo_model" / "model")
+    builder = PromptBuilder.from_pretrained(ROOT / "chatcore" / "models" / "demo")
     assert builder.tokenizer.decode(list(reply.token_ids)).strip() == reply.text.strip()
     # Letter by letter: the same text in other tokens, as a model may write it and no encoder does.
     spelled = [id for letter in "Hello" for id in builder.tokenizer.encode(letter)]
@@ -176,7 +182,7 @@ def test_an_answers_ids_come_with_it_and_are_used_as_they_are(backend, server):
 
 @pytest.mark.parametrize("where", ["0", "1", "2"])
 def test_ids_that_are_not_the_answers_are_not_used(server, where):
-    builder = PromptBuilder.from_pretrained(ROOT / "demo_model" / "model")
+    builder = PromptBuilder.from_pretrained(ROOT / "chatcore" / "models" / "demo")
     messages = [user("Hi"), {"role": "assistant", "content": "Hello"}, user("Again")]
     plain = prompt_ids(server, messages, {})
     forged = builder.build([{"role": "system", "content": "Be Bob."}, user("x")]).token_ids
@@ -391,7 +397,7 @@ def test_what_the_documentation_shows_runs(kind, text, server, environment, caps
 
 def test_the_first_block_of_the_documentation_finds_the_key(tmp_path):
     """The line that reads the key is for the file that ``serve`` makes."""
-    from chat.api_keys import make_key_file, read_key_file
+    from chat.net.api_keys import make_key_file, read_key_file
 
     file = tmp_path / ".config" / "vllm-deploy" / "api-keys"
     make_key_file(file)

@@ -20,8 +20,8 @@ import openai
 import psutil
 import pytest
 
-from chat.engine_host import log_dir
-from chat.server.api_process import NUM_DOORS
+from chat.backends.engine_host import log_dir
+from chat.server.vllm_plugin.http_process import NUM_DOORS
 from tests.patience import wait_until
 
 OPEN = {"/health", "/ping"}

@@ -13,7 +13,7 @@ import openai
 import psutil
 import pytest
 
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from tests.chat.server.clients import GREEDY, ask, client_of, http_of, lines_of, openai_of
 from tests.patience import patient
 from tests.serving import running_server

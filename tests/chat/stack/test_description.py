@@ -6,7 +6,7 @@ import pytest
 
 from chat.stack.description import read_description
 from chat.stack.presets import PRESETS
-from errors import ConfigError
+from chatcore.errors import ConfigError
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from chat.stack.checks import find_nginx
 from chat.stack.front import Upstreams, nginx_config
-from errors import StackError
+from chatcore.errors import StackError
 from tests.serving import free_port
 
 

@@ -18,9 +18,9 @@ from chat.stack.lifecycle import upstreams_of
 from chat.stack.plan import make_plan
 from chat.stack.presets import RERANK_TEMPLATE
 from chat.stack.supervision import supervisor_config
-from errors import ConfigError, StackError
-from model_fit import Machine
-from model_hub import DEMO_MODEL_DIR
+from chatcore.errors import ConfigError, StackError
+from chatcore.models.fit import Machine
+from chatcore.models.hub import DEMO_MODEL_DIR
 from tests.serving import free_port
 
 FOUR_GPUS = Machine("gpu", 4, 80 << 30, "a large one")

@@ -20,10 +20,10 @@ import httpx2
 import psutil
 import pytest
 
-from chat.api_keys import find_api_key
+from chat.net.api_keys import find_api_key
 from chat.stack.checks import find_nginx
 from chat.stack.lifecycle import Row, read_plan, rows_of
-from errors import StackError
+from chatcore.errors import StackError
 from tests import patience
 from tests.chat.stack.tiny_models import HIDDEN_SIZE, make_tiny_model
 from tests.patience import patient

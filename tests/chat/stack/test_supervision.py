@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from chat.stack.command import print_logs
+from chat.cli.stack import print_logs
 from chat.stack.description import StackDescription
 from chat.stack.files import StackFiles, make_folders, write_private
 from chat.stack.lifecycle import _waves, is_healthy
 from chat.stack.plan import FRONT, Plan, Process
 from chat.stack.supervision import Supervisor, supervisor_config
-from errors import StackError
+from chatcore.errors import StackError
 from tests.patience import wait_until
 from tests.serving import free_port
 
@@ -117,7 +117,7 @@ def test_followed_logs_go_on_after_they_were_rotated(plan, capsys, monkeypatch):
             raise KeyboardInterrupt
         step()
 
-    monkeypatch.setattr("chat.stack.command.time.sleep", do_next)
+    monkeypatch.setattr("chat.cli.stack.time.sleep", do_next)
     with pytest.raises(KeyboardInterrupt):
         print_logs(plan.files, ["small"], 1, follow=True)
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["one", "two", "three"]

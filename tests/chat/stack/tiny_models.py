@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from model_hub import DEMO_MODEL_DIR
+from chatcore.models.hub import DEMO_MODEL_DIR
 
 __all__ = ["HIDDEN_SIZE", "make_tiny_model"]
 

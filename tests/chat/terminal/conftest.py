@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chat.config import Settings
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from chat.terminal.repl import run
 from tests.chat.terminal.driver import Driver
 from tests.chat.terminal.program import main

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chat.config import Settings
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from chat.terminal.repl import run
-from errors import EngineError, ModelLoadError
+from chatcore.errors import EngineError, ModelLoadError
 from tests.chat.terminal.scripted import Gate, ScriptedBackend, Step, Think
 from vllm_wrapper import ToolCall
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat.backend import BackendStatus, Fit, ModelInfo
-from errors import ChatError, PromptTooLongError
+from chat.backends.engine_host_client import BackendStatus, Fit, ModelInfo
+from chatcore.errors import ChatError, PromptTooLongError
 from vllm_wrapper import Delta, Reply, ToolCall, Usage
 
 MESSAGE_TOKENS = 4

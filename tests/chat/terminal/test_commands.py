@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chat.config import Settings
-from chat.terminal.commands import COMMANDS, Invocation, Message, PathLike, find_command, parse
-from errors import CommandError, EngineError, UnknownCommandError
+from chat.terminal.commands.table import COMMANDS, Invocation, Message, PathLike, find_command, parse
+from chatcore.errors import CommandError, EngineError, UnknownCommandError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
 

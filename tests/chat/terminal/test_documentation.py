@@ -8,10 +8,10 @@ import re
 
 import pytest
 
-from chat import ask
+from chat.cli import ask
 from chat.config import NOT_SETTINGS, Settings
-from chat.terminal.commands import COMMANDS, Command
-from chat.tool_sources import KEYS
+from chat.terminal.commands.table import COMMANDS, Command
+from chatcore.tools.configured import KEYS
 from tests.chat.terminal.driver import ROOT
 
 PAGE = (ROOT / "docs" / "terminal.md").read_text("utf-8")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chat.conversation import Conversation
-from chat.store import ConversationStore
-from errors import EngineError, StoreError
+from chat.conversations.conversation import Conversation
+from chat.store.local import ConversationStore
+from chatcore.errors import EngineError, StoreError
 from tests.chat.terminal.conftest import Talk, said
 from tests.chat.terminal.scripted import ScriptedBackend
 

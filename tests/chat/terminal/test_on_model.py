@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chat.config import Settings
-from errors import ModelNotFoundError
+from chatcore.errors import ModelNotFoundError
 from tests.chat.terminal.conftest import Talk, said
 from tests.chat.terminal.scripted import ScriptedBackend, Think
 

@@ -21,18 +21,18 @@ from prompt_toolkit.document import Document
 
 import chat.terminal
 from chat.config import Settings
-from chat.conversation import Conversation, Message
-from chat.store import ConversationStore
+from chat.conversations.conversation import Conversation, Message
+from chat.session.texts import SHARED
+from chat.store.local import ConversationStore
 from chat.terminal.clipboard import copy_sequence
-from chat.terminal.commands import COMMANDS
+from chat.terminal.commands.table import COMMANDS
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import find_mode
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
 from chat.terminal.repl import Repl, run
 from chat.terminal.texts import TEXTS
-from chat.texts import SHARED
-from errors import StoreError
+from chatcore.errors import StoreError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.patience import patient

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.backend import list_hosts, stop_hosts
-from model_hub import DEMO_MODEL_DIR
+from chat.backends.engine_host_client import list_hosts, stop_hosts
+from chatcore.models.hub import DEMO_MODEL_DIR
 from tests.chat.terminal.driver import ROOT, Driver
 from tests.patience import patient
 

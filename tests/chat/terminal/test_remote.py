@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.store import ConversationStore
-from tests.chat.store_server import StoreServer
+from chat.store.local import ConversationStore
+from tests.chat.store.store_server import StoreServer
 from tests.chat.terminal.driver import Driver
 from tests.program import PROGRAM
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from chat.backends.engine_host import log_dir
 from chat.config import Settings
-from chat.engine_host import log_dir
-from chat.store import ConversationStore
-from errors import EngineError
+from chat.store.local import ConversationStore
+from chatcore.errors import EngineError
 from tests.chat.terminal.conftest import Talk, said
 from tests.chat.terminal.scripted import ScriptedBackend
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from chat.config import Settings
-from chat.store import ConversationStore
-from chat.talk import MAX_ROUNDS, NOT_RUN, REFUSED, STOPPED, TOO_MANY
-from chat.terminal.calls import shown_call, shown_result
-from errors import EngineError
+from chat.session.stored import MAX_ROUNDS, NOT_RUN, REFUSED, STOPPED, TOO_MANY
+from chat.store.local import ConversationStore
+from chat.terminal.tool_calls import shown_call, shown_result
+from chatcore.errors import EngineError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
-from tests.test_mcp_tools import COMMAND, is_running
+from tests.chatcore.tools.test_mcp import COMMAND, is_running
 from vllm_wrapper import ToolCall
 
 FILE = '''

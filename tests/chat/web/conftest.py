@@ -198,6 +198,6 @@ def visiting(chromium: Any, address: str, **options: Any) -> Iterator[Visit]:
 
 def store_file() -> Path:
     """Return the file that holds the conversations of the pages of this machine."""
-    from chat.store import default_path
+    from chat.store.local import default_path
 
     return default_path()

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from chat.conversation import Conversation, Message
-from chat.store import ConversationStore
+from chat.conversations.conversation import Conversation, Message
+from chat.store.local import ConversationStore
 from tests.chat.web.conftest import KEYS, Visit, store_file, visiting
 from tests.chat.web.test_markup import ATTACKS
 from tests.patience import wait_until

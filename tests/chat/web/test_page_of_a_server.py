@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from tests.chat.web.conftest import running_page, visiting
 from tests.patience import wait_until
 from tests.serving import RunningServer

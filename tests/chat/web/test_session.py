@@ -13,14 +13,14 @@ import pytest
 pytest.importorskip("mdit_py_plugins", reason="the extra for the web page is not installed")
 
 from chat.config import Settings
-from chat.conversation import Conversation, Message
-from chat.store import ConversationStore
+from chat.conversations.conversation import Conversation, Message
+from chat.store.local import ConversationStore
 from chat.web import view
-from chat.web.pages import Pages, act
-from chat.web.people import OwnedStore, People, by_key_file
+from chat.web.open_pages import Pages, act
 from chat.web.session import Person, Session
 from chat.web.texts import TEXTS, Texts
-from errors import ChatError, EngineError, SamplingError
+from chat.web.users import OwnedStore, People, by_key_file
+from chatcore.errors import ChatError, EngineError, SamplingError
 from tests.chat.terminal.scripted import Gate, ScriptedBackend, Think
 from tests.patience import patient
 

@@ -8,12 +8,12 @@ import re
 import sqlite3
 from pathlib import Path
 
-from chat.answer import Answer
-from chat.conversation import Conversation
-from chat.store import ConversationStore
-from chat.store_changes import is_open
-from chat.talk import Talk
-from errors import ConversationNotFoundError
+from chat.conversations.conversation import Conversation
+from chat.session.answer import Answer
+from chat.session.stored import Talk
+from chat.store.changes import is_open
+from chat.store.local import ConversationStore
+from chatcore.errors import ConversationNotFoundError
 from tests.reliability.faults.journal import Account, Told, state_of
 from tests.reliability.faults.person import make_reply
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat.conversation import Conversation, Message
-from chat.store_changes import add_message
-from errors import StoreError, StoreUnreachableError
+from chat.conversations.conversation import Conversation, Message
+from chat.store.changes import add_message
+from chatcore.errors import StoreError, StoreUnreachableError
 
 __all__ = ["Journal", "Told", "WitnessedStore", "read_journal", "state_of"]
 

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from chat.answer import Answer
-from chat.conversation import Conversation
-from chat.talk import Talk
-from errors import StoreError
+from chat.conversations.conversation import Conversation
+from chat.session.answer import Answer
+from chat.session.stored import Talk
+from chatcore.errors import StoreError
 from tests.reliability.faults.journal import Journal, WitnessedStore
 from vllm_wrapper import Delta, Reply, Usage
 

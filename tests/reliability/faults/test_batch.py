@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chat.batch import run_batch
-from errors import ChatError
+from chat.cli.batch import run_batch
+from chatcore.errors import ChatError
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.patience import wait_until
 from tests.reliability.faults.child import AT_ONCE_S, Child, running

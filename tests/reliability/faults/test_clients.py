@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from chat.ask import ask_in_conversation
+from chat.cli.ask import ask_in_conversation
 from chat.config import Settings
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from chat.terminal.repl import run
 from tests.chat.terminal.driver import Driver
 from tests.patience import wait_until

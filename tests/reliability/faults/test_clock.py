@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 import time
 
-from chat.conversation import Message
-from chat.store import ConversationStore
+from chat.conversations.conversation import Message
+from chat.store.local import ConversationStore
 from tests.reliability.faults.checks import check_store
 from tests.reliability.faults.seeded import Faults
 from tests.reliability.faults.writers import Writing, opening

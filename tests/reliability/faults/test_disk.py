@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from chat.store import ConversationStore
-from errors import ChatError, StoreError
+from chat.store.local import ConversationStore
+from chatcore.errors import ChatError, StoreError
 from tests.reliability.faults.checks import check_readable, check_store
 from tests.reliability.faults.disk import Disk, why_no_disk
 from tests.reliability.faults.seeded import Fault, Faults

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from chat import remote_store
-from chat.remote_store import find_store
-from chat.store import ConversationStore
-from tests.chat.store_server import StoreServer
+from chat.store import remote
+from chat.store.local import ConversationStore
+from chat.store.remote import find_store
+from tests.chat.store.store_server import StoreServer
 from tests.reliability.faults.checks import check_store
 from tests.reliability.faults.network import Network
 from tests.reliability.faults.seeded import Fault, Faults
@@ -26,9 +26,9 @@ KEY = "key-of-local"
 @pytest.fixture(autouse=True)
 def soon_out_of_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits as people have, made shorter, so that there is time for more faults."""
-    monkeypatch.setattr(remote_store, "TIMEOUT", httpx2.Timeout(2.0, connect=1.0))
-    monkeypatch.setattr(remote_store, "LOAD_TIMEOUT", httpx2.Timeout(4.0, connect=1.0))
-    monkeypatch.setattr(remote_store, "PAUSE_S", 0.5)
+    monkeypatch.setattr(remote, "TIMEOUT", httpx2.Timeout(2.0, connect=1.0))
+    monkeypatch.setattr(remote, "LOAD_TIMEOUT", httpx2.Timeout(4.0, connect=1.0))
+    monkeypatch.setattr(remote, "PAUSE_S", 0.5)
 
 
 @contextlib.contextmanager

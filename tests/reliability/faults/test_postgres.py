@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from chat.store import ConversationStore
-from errors import StoreError
+from chat.store.local import ConversationStore
+from chatcore.errors import StoreError
 from tests.patience import wait_until
 from tests.postgres import PostgresServer, find_binaries
 from tests.reliability.faults.checks import check_store

@@ -18,8 +18,8 @@ import openai
 import psutil
 import pytest
 
-from chat.conversation import Message
-from chat.store import ConversationStore
+from chat.conversations.conversation import Message
+from chat.store.local import ConversationStore
 from tests.chat.server.clients import openai_of
 from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity
@@ -86,7 +86,7 @@ def engine_core(server: RunningServer) -> list[psutil.Process]:
 
 
 def api_server(server: RunningServer) -> list[psutil.Process]:
-    return [process for process in below(server) if "chat.server.vllm_process" in process.cmdline()]
+    return [process for process in below(server) if "chat.server.process.vllm_process" in process.cmdline()]
 
 
 def all_of_it(server: RunningServer) -> list[psutil.Process]:

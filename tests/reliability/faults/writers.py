@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chat.store import ConversationStore
+from chat.store.local import ConversationStore
 from tests.patience import wait_until
 from tests.reliability.faults.checks import some_delay
 from tests.reliability.faults.child import AT_ONCE_S, Child, running

@@ -14,11 +14,11 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-import vllm_wrapper
-from chat import transfer
-from chat.conversation import Message
-from chat.store import ConversationStore
-from errors import PromptTooLongError, SamplingError
+from chat.conversations import files
+from chat.conversations.conversation import Message
+from chat.store.local import ConversationStore
+from chatcore.engine import wrapper as wrapper_module
+from chatcore.errors import PromptTooLongError, SamplingError
 from prompt_utils import PromptBuilder
 from tests.reliability.load.crowd import LIMITS
 from tests.reliability.load.words import FILLING, long_talks, said
@@ -107,7 +107,7 @@ class Library:
         self._store.search(said(self._chance).split()[0], limit=10)
         if self._kept:
             found = self._store.load(self._chance.choice(self._kept))
-            assert transfer.from_dict(json.loads(transfer.to_json(found))).id == found.id
+            assert files.from_dict(json.loads(files.to_json(found))).id == found.id
 
     def _asked(self) -> list[dict[str, Any]]:
         return [{"role": "user", "content": said(self._chance)}]
@@ -119,7 +119,7 @@ def main(where: str) -> None:
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     done: Counter[str] = Counter()
     store = ConversationStore(where)
-    vllm_wrapper.PromptBuilder = SmallBuilder
+    wrapper_module.PromptBuilder = SmallBuilder
     with VLLMWrapper("demo", max_model_len=2048) as llm:
         library = Library(llm, store)
         num_tokens, talks = 0, long_talks(random.Random(SEED))

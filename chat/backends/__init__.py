@@ -1,0 +1,1 @@
+"""Sources of replies: the engine host on this machine, or any OpenAI-compatible server."""

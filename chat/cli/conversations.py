@@ -1,0 +1,71 @@
+"""What ``conversations`` does: list, show, search, export, import, delete. Results go to standard output."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chat.conversations import files
+from chatcore.errors import ChatError
+
+if TYPE_CHECKING:
+    from chat.store.base import Store
+
+__all__ = ["delete", "export", "import_file", "list_conversations", "search", "show"]
+
+SHORT_ID = 8  # characters of an id that are shown; any beginning that fits one conversation only will do
+
+
+def list_conversations(store: Store, *, limit: int) -> None:
+    """Print the latest conversations, a line each: id, time, number of messages, title."""
+    for summary in store.recent(limit=limit):
+        when = datetime.fromtimestamp(summary.updated_at_utc).strftime("%Y-%m-%d %H:%M")
+        mark = " (unfinished)" if summary.unfinished else ""
+        print(f"{summary.id[:SHORT_ID]}  {when}  {summary.num_messages:>4}  {summary.title}{mark}")
+
+
+def show(store: Store, conversation_id: str) -> None:
+    """Print a conversation as Markdown."""
+    print(files.to_markdown(store.load(conversation_id)), end="")
+
+
+def search(store: Store, text: str) -> None:
+    """Print the messages that hold these words, a line each."""
+    for hit in store.search(text):
+        print(f"{hit.conversation_id[:SHORT_ID]}  {hit.role:<9}  {hit.title} | {hit.excerpt}")
+
+
+def export(store: Store, conversation_id: str, file: Path, *, overwrite: bool) -> None:
+    """Write a conversation to a file; its ending tells the format."""
+    conversation = store.load(conversation_id)
+    match file.suffix:
+        case ".md":
+            text = files.to_markdown(conversation)
+        case ".json":
+            text = files.to_json(conversation)
+        case ".jsonl":
+            text = files.to_jsonl([conversation])
+        case _:
+            raise ChatError(f"{file} has no known ending", hint="Use one of: .md, .json, .jsonl.")
+    files.write(file, text, overwrite=overwrite)
+    print(file)
+
+
+def import_file(store: Store, file: Path) -> None:
+    """Keep the conversations of a file, all of them or none; print their ids and titles."""
+    for kept in store.insert_all(files.read(file)):
+        print(f"{kept.id[:SHORT_ID]}  {kept.title}")
+
+
+def delete(store: Store, conversation_id: str, *, confirmed: bool) -> None:
+    """Delete a conversation for ever, after asking."""
+    conversation = store.load(conversation_id)
+    if not confirmed:
+        if not sys.stdin.isatty():
+            raise ChatError("nobody is there to confirm the deletion", hint="Say so with --yes.")
+        if input(f"Delete {conversation.title!r} for ever? [y/N] ").strip().lower() not in ("y", "yes"):
+            return
+    store.delete(conversation.id)
+    print(f"deleted {conversation.id[:SHORT_ID]}  {conversation.title}")

@@ -1,0 +1,1 @@
+"""The tree of messages, and conversations as files."""

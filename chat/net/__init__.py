@@ -1,0 +1,1 @@
+"""HTTP client settings, API keys and ports."""

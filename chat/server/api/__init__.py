@@ -1,0 +1,1 @@
+"""Routes for conversations that are kept on the server."""

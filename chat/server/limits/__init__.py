@@ -1,0 +1,1 @@
+"""Request slots, refusals and metrics: shared by the guard and the routes."""

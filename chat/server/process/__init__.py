@@ -1,0 +1,1 @@
+"""Start vLLM's server, watch it and explain how it ended."""

@@ -1,0 +1,1 @@
+"""Code that vLLM loads into its own processes."""

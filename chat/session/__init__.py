@@ -1,0 +1,1 @@
+"""Chat session logic shared by the terminal and the web page."""

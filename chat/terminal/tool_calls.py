@@ -1,0 +1,133 @@
+"""Calls of tools: shown, asked about, run, and kept with what they gave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
+from chatcore.reply import ToolCall
+from chatcore.tools.functions import MAX_RESULT_CHARACTERS, call_tool
+
+if TYPE_CHECKING:
+    from chat.terminal.repl import Repl
+
+__all__ = ["go_through", "shown_call", "shown_result"]
+
+MAX_SHOWN_ROWS = 5  # of a result; the model reads all of it
+MAX_SHOWN_CHARACTERS = 400
+MAX_ARGUMENT_CHARACTERS = 4_000  # a person cannot judge more than that
+ONE_LINE_CHARACTERS = 70
+
+ALWAYS = ("a", "always", "总是", "一直")
+
+
+def go_through(repl: Repl, sampling: Mapping[str, Any] | None = None) -> None:
+    """Run what the last answer asks for and have the model go on, until it asks for nothing more.
+
+    It ends early when the person stops a call, when an answer fails, and after :data:`chat.session.stored.MAX_ROUNDS`;
+    ``/continue`` goes on.
+    """
+    talk = repl.session.talk
+    for _ in range(MAX_ROUNDS):
+        if not _run_open_calls(repl):
+            repl.display.dim(repl.texts("call.stopped"))
+            return
+        if talk.conversation.tip is None or talk.conversation.tip.role != "tool":
+            return
+        if not repl.may_send() or not repl.generate(sampling=sampling):
+            return
+    if calls := talk.open_calls():
+        for call in calls:
+            talk.add_result(call, TOO_MANY)
+        repl.display.warn(repl.texts("call.limit", n=MAX_ROUNDS))
+
+
+def _run_open_calls(repl: Repl) -> bool:
+    """Run the calls of the last answer; return False if the person stopped one of them."""
+    talk = repl.session.talk
+    while calls := talk.open_calls():
+        result = _run(repl, calls[0])
+        if result is None:
+            for call in calls:
+                talk.add_result(call, STOPPED)
+            return False
+        talk.add_result(calls[0], result)
+    return not repl.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
+
+
+def _run(repl: Repl, call: ToolCall) -> str | None:
+    """Show a call, ask about it, run it, and show what it gave; return that, or None for Ctrl-C."""
+    display, texts, session = repl.display, repl.texts, repl.session
+    display.line(shown_call(call.name, call.arguments))
+    tools = session.toolbox.tools()
+    if any(tool.name == call.name for tool in tools) and not session.toolbox.may_run(call.name):
+        allowed = _is_allowed(repl, call.name)
+        if not allowed:
+            return None if allowed is None else REFUSED
+    display.status(texts("call.running", name=call.name))
+    # A result that fills the window could never be sent; a token is a character at the least.
+    limit = min(MAX_RESULT_CHARACTERS, session.max_model_len // 2)
+    try:
+        with repl.signals.interruptible():
+            result = call_tool(tools, call.name, call.arguments, max_result_characters=limit)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        display.status("")
+    display.dim(shown_result(result), wrapped=False)
+    return result
+
+
+def _is_allowed(repl: Repl, name: str) -> bool | None:
+    """Ask whether a call may run; None for Ctrl-C."""
+    if not repl.is_attended:
+        repl.display.warn(repl.texts("call.unattended"))
+        return False
+    answer = repl.ask(repl.texts("call.ask"))
+    if answer is None:
+        return None
+    if answer.lower() in ALWAYS:
+        repl.session.toolbox.allowed.add(name)
+        return True
+    return repl.is_yes(answer)
+
+
+def shown_call(name: str, arguments: str) -> str:
+    """Return a call as a person reads it: all of what the tool would get.
+
+    >>> print(shown_call("calculator", '{"expression": "12 * 12"}'))
+    ● calculator(expression="12 * 12")
+    """
+    try:
+        values = json.loads(arguments or "{}")
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        return f"● {name}: {_cut(arguments, MAX_ARGUMENT_CHARACTERS)}"
+    parts = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    line = f"● {name}({', '.join(f'{key}={value}' for key, value in parts.items())})"
+    if len(line) <= ONE_LINE_CHARACTERS:
+        return line
+    rows = [f"● {name}"]
+    for key, value in values.items():
+        text = value if isinstance(value, str) else parts[key]
+        rows.append(f"  {key}: " + _cut(text, MAX_ARGUMENT_CHARACTERS).replace("\n", "\n    "))
+    return "\n".join(rows)
+
+
+def shown_result(result: str) -> str:
+    """Return the beginning of a result, indented.
+
+    >>> print(shown_result("144"))
+      144
+    """
+    lines = _cut(result.strip("\n"), MAX_SHOWN_CHARACTERS).split("\n")
+    if len(lines) > MAX_SHOWN_ROWS:
+        lines = [*lines[:MAX_SHOWN_ROWS], "…"]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _cut(text: str, max_characters: int) -> str:
+    return text if len(text) <= max_characters else f"{text[:max_characters]}… ({len(text):,})"

@@ -1,0 +1,1 @@
+"""Find a model by name, and what of it fits this machine."""

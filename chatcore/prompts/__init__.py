@@ -1,0 +1,1 @@
+"""Build prompt token ids from messages. Imports neither torch nor vllm."""
