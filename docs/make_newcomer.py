@@ -37,7 +37,7 @@ STEPS = (  # what it is for, what is typed, and what is said in the program
     ("the list of engines", "python vllm_deploy.py ps", ""),
     ("unload", "python vllm_deploy.py stop", ""),
     ("help", "python vllm_deploy.py --help", ""),
-    ("tests of one file", "make test ARGS=tests/test_prompt_utils_fit.py", ""),
+    ("tests of one file", "make test ARGS=tests/chatcore/prompts/test_fit.py", ""),
     ("from Python", "python examples/two_turns.py", ""),
 )
 OF_THE_USER = re.compile(r"HOME|PYTHON|VIRTUAL_ENV|XDG_|HF_|HUGGING|MODELSCOPE|VLLM|OMP_|OPENAI")

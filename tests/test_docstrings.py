@@ -8,7 +8,14 @@ import re
 
 import pytest
 
-MODULES = ["prompt_utils", "vllm_wrapper", "chatcore.engine.response_format", "chatcore.tools.functions"]
+MODULES = [
+    "prompt_utils",
+    "vllm_wrapper",
+    "chatcore.errors",
+    "chatcore.reply",
+    "chatcore.engine.response_format",
+    "chatcore.tools.functions",
+]
 EXAMPLE = re.compile(r"^ *>>> |::\n\n", re.MULTILINE)
 # Names whose use another example shows, or that are only met and never made.
 SHOWN_ELSEWHERE = {
@@ -17,6 +24,7 @@ SHOWN_ELSEWHERE = {
     "FinishReason": "a type",
     "FittedPrompt": "PromptBuilder.fit",
     "MAX_RESULT_CHARACTERS": "a number",
+    "MCPTools": "its module",
     "PromptTokenizer": "PromptBuilder.from_pretrained",
     "Stream": "VLLMWrapper.stream",
     "Tool": "as_tool",

@@ -82,7 +82,7 @@ def imported(files: Iterable[Path]) -> set[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
-    ours = {"chat", "demo_model", *(file.stem for file in ROOT.glob("*.py"))}
+    ours = {"chat", "chatcore", "demo_model", *(file.stem for file in ROOT.glob("*.py"))}
     return names - ours - set(sys.stdlib_module_names)
 
 
@@ -97,7 +97,13 @@ def test_the_package_asks_for_whatever_it_imports(extra, brought_by):
     pytest.importorskip({"web": "gradio", "stack": "supervisor"}.get(extra, "tiktoken"), reason="an extra")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     rooms = {name: set((ROOT / "chat" / name).rglob("*.py")) for name in ("web", "stack")}
-    files = rooms[extra] if extra else {*ROOT.glob("*.py"), *(ROOT / "chat").rglob("*.py")}.difference(*rooms.values())
+    files = (
+        rooms[extra]
+        if extra
+        else {*ROOT.glob("*.py"), *(ROOT / "chat").rglob("*.py"), *(ROOT / "chatcore").rglob("*.py")}.difference(
+            *rooms.values()
+        )
+    )
     needed = all_needed(project["dependencies"] + (project["optional-dependencies"][extra] if extra else []))
     missing = {name for name in imported(files) if not {plain(found) for found in brought_by.get(name, [])} & needed}
     assert missing <= WITH_VLLM

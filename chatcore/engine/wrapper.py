@@ -234,7 +234,8 @@ class VLLMWrapper:
             template_kwargs: further variables for the chat template.
             max_prompt_tokens: the most that a prompt may have; what the window allows if left out.
             response_format: the form that the answer must have
-                (:func:`chatcore.engine.response_format.read_response_format`): a pydantic model, a JSON schema, a list of choices, ...; ``reply.parsed`` is the object.
+                (:func:`chatcore.engine.response_format.read_response_format`): a pydantic
+                model, a JSON schema, a list of choices, ...; ``reply.parsed`` is the object.
             lora: name of the LoRA adapter that answers; the model alone if left out.
             logprobs, prompt_logprobs: how many of the likeliest tokens to tell at each place of the answer, or of the
                 prompt; they come as ``reply.logprobs`` and ``reply.prompt_logprobs``.

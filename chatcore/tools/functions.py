@@ -15,8 +15,8 @@ goes wrong becomes a text that the model can read: it may try again, the program
 
     reply = llm.run_tools(messages, [get_weather]).reply
 
-A :class:`ToolSource` has several tools, such as those of an MCP server (:class:`vllm_wrapper.MCPTools`); it is passed like
-a function.
+A :class:`ToolSource` has several tools, such as those of an MCP server (:class:`vllm_wrapper.MCPTools`); it is passed
+like a function.
 """
 
 from __future__ import annotations

@@ -20,51 +20,28 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 sys.path.insert(0, str(ROOT))
 
 from tests.test_imports import FILES, FLOOR_OF, imports_of, module_of, room_of  # noqa: E402
-from vllm_deploy import ROOMS  # noqa: E402
 
 # Parts of the house and the rooms that belong to each; the first pattern that fits holds.
 PARTS: dict[str, tuple[str, ...]] = {
-    "errors": ("errors",),
-    "prompts": ("prompt_*",),
-    "models on disk and hubs": ("model_*", "hub_clients"),
-    "tools, forms": ("tool_calling", "mcp_tools", "response_format", "chatcore.tools.configured"),
-    "engine, replies": ("engine_*", "load_checks", "lora_adapters", "reply*", "sampling", "short_*"),
-    "VLLMWrapper": ("vllm_wrapper",),
-    "conversations, store": (
-        "chat.conversations.conversation",
-        "chat.conversations.validation",
-        "chat.store*",
-        "chat.conversations.files",
-        "chat.store.outbox",
-        "chat.store.remote",
-    ),
-    "server": ("chat.server",),
-    "engine host, backends": (
-        "chat.backends.engine_host_client",
-        "chat.backends.engine_host",
-        "chat.backends.openai_server",
-    ),
-    "connections": (
-        "chat.net.http_client",
-        "chat.client",
-        "chat.net.api_keys",
-        "chat.net.asgi",
-        "chat.net.ports",
-        "chat.private_files",
-    ),
+    "errors, replies": ("chatcore", "chatcore.errors", "chatcore.reply"),
+    "prompts": ("chatcore.prompts",),
+    "models": ("chatcore.models",),
+    "tools": ("chatcore.tools",),
+    "engine": ("chatcore.engine",),
+    "conversations": ("chat.conversations",),
+    "network": ("chat.net", "chat.private_files"),
+    "store": ("chat.store",),
+    "settings, client": ("chat.config", "chat.client"),
+    "backends": ("chat.backends",),
+    "session": ("chat.session",),
+    "server": ("chat.server", "chat.server.*"),
     "terminal": ("chat.terminal",),
     "stack": ("chat.stack",),
     "web page": ("chat.web",),
-    "doctor, download, models": ("chat.doctor", "chat.cli.download", "chat.cli.models"),
-    "ask, batch, conversations": (
-        "chat.cli.ask",
-        "chat.cli.batch",
-        "chat.cli.conversations",
-        "chat.cli.store",
-        "chat.cli.completion",
-    ),
-    "vllm_deploy": ("vllm_deploy",),
-    "a turn, settings": ("chat.*",),
+    "doctor": ("chat.doctor",),
+    "options": ("chat.cli.options",),
+    "command line": ("chat", "chat.cli"),
+    "public modules": ("prompt_utils", "vllm_wrapper", "vllm_deploy"),
 }
 BOX_WIDTH, LINE_HEIGHT, GAP, ROW_GAP, MARGIN = 232, 16, 24, 46, 16  # pixels
 WORDS_IN_LINE = 34  # characters of a box's second text
@@ -85,9 +62,7 @@ def used_parts() -> dict[str, set[str]]:
         here = part_of(room)
         others = {part_of(other) for module in imports_of(file) if (other := room_of(module))}
         uses[here] |= others - {here}
-    uses["vllm_deploy"] |= {
-        part_of(room) for module, _ in ROOMS.values() if (room := room_of(module))
-    }  # by name, when typed
+    uses["public modules"].add("command line")  # commands are imported by name, when typed
     return dict(uses)
 
 
@@ -104,9 +79,9 @@ def heights(uses: Mapping[str, set[str]]) -> dict[str, int]:
 
     for part in uses:
         row(part)
-    for part in uses["vllm_deploy"]:  # what people meet stands in one row
-        if not any(part in used for user, used in uses.items() if user != "vllm_deploy"):
-            rows[part] = rows["vllm_deploy"] - 1
+    for part in uses["public modules"]:  # what people meet stands in one row
+        if not any(part in used for user, used in uses.items() if user != "public modules"):
+            rows[part] = rows["public modules"] - 1
     return rows
 
 

@@ -18,7 +18,7 @@ from tests.reliability import scale
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 PINNED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z,]+\])?==[0-9][A-Za-z0-9.+!]*")
 NOQA = re.compile(r"# noqa: (S\d+)(?:, S\d+)*\s*(?P<why>.*)")
-FOLDERS = ("chat", "demo_model", "docs", "examples")
+FOLDERS = ("chat", "chatcore", "demo_model", "docs", "examples")
 
 
 def lines_of(lock) -> list[str]:
