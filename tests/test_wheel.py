@@ -23,5 +23,5 @@ def test_the_wheel_holds_everything_that_it_is_installed_for():
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.endswith("all is well\n")
-    assert "'chatml': 'chat.server.vllm_plugin.tokenizer_mode:register'" in result.stdout
+    assert "'chatml': 'chatcore.engine.plugins:register'" in result.stdout
     assert f"command: {run('--version').stdout}" in result.stdout

@@ -91,7 +91,7 @@ def test_what_images_copy_is_not_ignored():
     needed = [
         "chat",
         "deploy",
-        "chatcore/models/demo",
+        "chatcore",
         "pyproject.toml",
         "requirements.txt",
         "README.md",

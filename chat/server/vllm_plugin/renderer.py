@@ -19,6 +19,7 @@ from vllm.utils.async_utils import make_async
 
 from chat.net.http_client import GENERATED_IDS
 from chat.server.settings.environment import prompt_cache_bytes
+from chat.server.vllm_plugin.compatibility import check_vllm
 from chatcore.engine.detokenizer import use_short_detokenizer
 from chatcore.errors import ChatError, PromptError
 from chatcore.models.hub import resolve_model
@@ -45,6 +46,7 @@ class ChatMLRenderer(HfRenderer):  # type: ignore[misc]  # vLLM's classes are no
     """Build text prompts with :class:`PromptBuilder`; leave conversations with images, sound or video to vLLM."""
 
     def __init__(self, config: Any, tokenizer: Any) -> None:
+        check_vllm()
         super().__init__(config, tokenizer)
         use_short_detokenizer()
         self._folder = resolve_model(self.model_config.tokenizer)
