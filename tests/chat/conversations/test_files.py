@@ -357,7 +357,7 @@ def test_halves_of_characters_do_not_keep_a_file_from_being_written(tmp_path):
 FULL_DISK = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from chat import transfer
+from chat.conversations import files
 from chatcore.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 try:

@@ -200,7 +200,7 @@ def test_a_truncated_file_is_one_sentence(file, fraction):
 
 FULL_DISK = """
 import resource, sys
-from chat.conversation import Message
+from chat.conversations.conversation import Message
 from chat.store import ConversationStore
 from chatcore.errors import StoreError
 store = ConversationStore(sys.argv[1])
