@@ -170,7 +170,7 @@ def options_of(parser: argparse.ArgumentParser) -> list[str]:
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_command_of_the_terminal_that_is_named_exists(name):
-    source = "".join(file.read_text("utf-8") for file in sorted((ROOT / "chat" / "terminal").glob("*.py")))
+    source = "".join(file.read_text("utf-8") for file in sorted((ROOT / "chat" / "terminal").rglob("*.py")))
     section = TERMINAL_SECTION.search((ROOT / name).read_text("utf-8"))
     assert section is not None
     for typed in re.findall(r"`/([a-z]+)", section[1]):

@@ -224,7 +224,7 @@ def test_every_name_of_vllm_that_the_server_uses_is_looked_at():
     import ast
 
     looked_at = {(seam.module, seam.name.split(".")[0]) for seam in SEAMS}
-    for file in (program.ROOT / "chat" / "server").glob("*.py"):
+    for file in (program.ROOT / "chat" / "server").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vllm."):
                 for alias in node.names:

@@ -15,9 +15,9 @@ from chatcore.errors import PromptError
 from tests.chat.terminal.scripted import ScriptedBackend
 
 
-@pytest.mark.parametrize("name", ["attachments", "sampling_ranges", "texts", "window"])
+@pytest.mark.parametrize("name", ["attachments", "sampling_options", "texts", "window"])
 def test_examples_in_the_docstrings_hold(name: str) -> None:
-    results = doctest.testmod(importlib.import_module(f"chat.{name}"))
+    results = doctest.testmod(importlib.import_module(f"chat.session.{name}"))
     assert results.attempted > 0
     assert results.failed == 0
 

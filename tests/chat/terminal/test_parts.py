@@ -37,7 +37,7 @@ from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.patience import patient
 
-MODULES = [f"chat.terminal.{module.name}" for module in pkgutil.iter_modules(chat.terminal.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(chat.terminal.__path__, "chat.terminal.")]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -43,7 +43,7 @@ def read(kind, llm, prompt_token_ids, token_ids, **options):
 
 def test_vllm_makes_detokenizers_of_this_kind(kinds):
     stock, short = kinds
-    assert (stock.__module__, short.__module__) == ("vllm.v1.engine.detokenizer", "short_detokenizer")
+    assert (stock.__module__, short.__module__) == ("vllm.v1.engine.detokenizer", "chatcore.engine.detokenizer")
 
 
 @pytest.mark.parametrize("skip_special_tokens", [True, False])

@@ -9,7 +9,7 @@ from tests.program import results_of
 BELOW_SERVE = """
 import os, sys
 os.environ["VLLM_PLUGINS"] = "chatml"
-from chat.server.plugin import register
+from chat.server.vllm_plugin.tokenizer_mode import register
 register()
 register()
 started_with = [[number] for number in range(800_000)]
