@@ -238,7 +238,8 @@ def test_no_server_outlives_the_program_that_forgot_to_close_it():
 
 
 def test_importing_tools_imports_no_mcp():
-    code = "import sys, chatcore.tools.mcp, chatcore.tools.functions; print({'mcp', 'httpx2', 'pydantic'} & set(sys.modules))"
+    modules = "chatcore.tools.mcp, chatcore.tools.functions"
+    code = f"import sys, {modules}; print({{'mcp', 'httpx2', 'pydantic'}} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "set()"
 
