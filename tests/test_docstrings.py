@@ -25,6 +25,7 @@ SHOWN_ELSEWHERE = {
     "FittedPrompt": "PromptBuilder.fit",
     "MAX_RESULT_CHARACTERS": "a number",
     "MCPTools": "its module",
+    "MessageDict": "a type",
     "PromptTokenizer": "PromptBuilder.from_pretrained",
     "Stream": "VLLMWrapper.stream",
     "Tool": "as_tool",

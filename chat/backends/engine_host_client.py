@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol
 
 from chat.backends.engine_host import ROOT, HostSettings, runtime_dir
 from chatcore.errors import ChatError, EngineError, InvalidMessageError, from_dict
-from chatcore.reply import Delta, Reply
+from chatcore.reply import Delta, MessageDict, Reply
 
 __all__ = [
     "Backend",
@@ -39,7 +39,6 @@ __all__ = [
     "stop_hosts",
 ]
 
-Message = Mapping[str, Any]
 Stage = Literal["starting", "import", "load", "ready", "failed"]
 
 CONNECT_TIMEOUT_S = 20.0  # from starting a host to its socket; it listens before it imports anything heavy
@@ -120,7 +119,7 @@ class Backend(Protocol):
 
     def stream(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
@@ -132,7 +131,7 @@ class Backend(Protocol):
 
     def fit(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
@@ -231,7 +230,9 @@ class EngineHostBackend:
         """
         return self._link.readiness.info()
 
-    def stream(self, messages: Sequence[Message], *, session_id: str | None = None, **options: Any) -> BackendStream:
+    def stream(
+        self, messages: Sequence[MessageDict], *, session_id: str | None = None, **options: Any
+    ) -> BackendStream:
         """Begin an answer; options are those of :meth:`vllm_wrapper.VLLMWrapper.stream`. Waits for the model.
 
         ``session_id`` says which conversation it is; here, where there is one engine, it leads nowhere else.
@@ -240,7 +241,7 @@ class EngineHostBackend:
         link.readiness.info()
         return _HostStream(link, *link.ask({"op": "stream", "messages": list(messages), "options": options}))
 
-    def fit(self, messages: Sequence[Message], **options: Any) -> Fit:
+    def fit(self, messages: Sequence[MessageDict], **options: Any) -> Fit:
         """Return what of these messages fits the window; options as in :meth:`vllm_wrapper.VLLMWrapper.fit`.
 
         With ``per_message=True`` the tokens of each message are counted too, which takes longer.

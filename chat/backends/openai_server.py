@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 from chat.backends.engine_host_client import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
 from chat.net.http_client import GENERATED_IDS, SESSION_HEADER, api_url_of, cause_of, uses_proxies
 from chatcore.errors import ChatError, EngineError, PromptTooLongError, SamplingError
-from chatcore.reply import Delta, Reply, ToolCall, Usage
+from chatcore.reply import Delta, MessageDict, Reply, ToolCall, Usage
 
 if TYPE_CHECKING:
     from openai import OpenAI
 
 __all__ = ["ServerBackend"]
 
-Message = Mapping[str, Any]
 
 CONNECT_TIMEOUT_S = 10.0
 UNKNOWN_WINDOW = 32_768  # tokens; for servers that do not tell
@@ -73,7 +72,7 @@ class ServerBackend:
 
     def stream(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
@@ -109,7 +108,7 @@ class ServerBackend:
 
     def fit(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         enable_thinking: bool | None = None,
@@ -163,7 +162,7 @@ class ServerBackend:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _prompt_options(
-        self, messages: Sequence[Message], enable_thinking: bool | None, continue_final_message: bool
+        self, messages: Sequence[MessageDict], enable_thinking: bool | None, continue_final_message: bool
     ) -> dict[str, Any]:
         """Return what a request says of how its prompt is built."""
         template: dict[str, Any] = {} if enable_thinking is None else {"enable_thinking": enable_thinking}
@@ -218,7 +217,7 @@ class ServerBackend:
             return False
         return isinstance(found, Mapping) and found.get("object") == "conversation_store"
 
-    def _count(self, messages: Sequence[Message], body: Mapping[str, Any]) -> int:
+    def _count(self, messages: Sequence[MessageDict], body: Mapping[str, Any]) -> int:
         """Return the prompt's length in tokens, by the server if it counts."""
         from openai import APIStatusError, OpenAIError
 
@@ -396,17 +395,17 @@ def _server_message(error: Any) -> str:
     return str(message).splitlines()[0][:300]
 
 
-def _for_server(messages: Sequence[Message]) -> list[Any]:
+def _for_server(messages: Sequence[MessageDict]) -> list[Any]:
     return [{name: value for name, value in message.items() if name not in NOT_SENT} for message in messages]
 
 
-def _estimate(message: Message) -> int:
+def _estimate(message: MessageDict) -> int:
     text = str(message.get("content") or "")
     wide = sum(character > "\u2e80" for character in text)
     return 4 + wide + int((len(text) - wide) / CHARACTERS_PER_TOKEN)
 
 
-def _cuts(messages: Sequence[Message]) -> Iterator[tuple[int, ...]]:
+def _cuts(messages: Sequence[MessageDict]) -> Iterator[tuple[int, ...]]:
     """Yield what may be left out: nothing, then one whole turn more each time, oldest first."""
     starts = [index for index, message in enumerate(messages) if message["role"] == "user"]
     first = 1 if messages and messages[0]["role"] in ("system", "developer") else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from chat.backends.engine_host_client import Backend, BackendStream
 from chat.conversations.conversation import Conversation, Message
-from chat.session.answer import Answer, kept_meanwhile
+from chat.session.answer import PartialAnswer, kept_meanwhile
 from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from chatcore.errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, StoreError, describe
 from chatcore.reply import Reply, ToolCall
@@ -265,9 +265,9 @@ def _receive(
     keep_partial: Callable[[Message], object],
 ) -> tuple[Reply, Message]:
     """Receive an answer, print it if there is an output, keep it as it grows; return it, and the message that it is."""
-    answer, begun = Answer(), Message("assistant", "", status="partial")
+    answer, begun = PartialAnswer(), Message("assistant", "", status="partial")
 
-    def so_far(answer: Answer) -> Message:
+    def so_far(answer: PartialAnswer) -> Message:
         return dataclasses.replace(begun, content=answer.text, reasoning=answer.reasoning)
 
     try:
@@ -280,7 +280,7 @@ def _receive(
     return reply, dataclasses.replace(Message.from_reply(reply), id=begun.id)
 
 
-def _print_answer(stream: BackendStream, answer: Answer, output: TextIO | None) -> Reply:
+def _print_answer(stream: BackendStream, answer: PartialAnswer, output: TextIO | None) -> Reply:
     """Print the text of an answer as it comes; Ctrl-C ends it and keeps what there is."""
     printed = ""
     try:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from chatcore.errors import ChatError
 from chatcore.reply import Delta, Reply
 
-__all__ = ["SAVE_INTERVAL_S", "Answer", "kept_meanwhile"]
+__all__ = ["SAVE_INTERVAL_S", "PartialAnswer", "kept_meanwhile"]
 
 SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 
 
 @dataclass(slots=True)
-class Answer:
+class PartialAnswer:
     """What has arrived of an answer.
 
     Args:
@@ -64,7 +64,7 @@ class Answer:
 
 
 @contextlib.contextmanager
-def kept_meanwhile(answer: Answer, save: Callable[[Answer], object]) -> Iterator[None]:
+def kept_meanwhile(answer: PartialAnswer, save: Callable[[PartialAnswer], object]) -> Iterator[None]:
     """Keep what has arrived of an answer while a block receives it, at least every second, in another thread.
 
     So a model that falls silent in the middle of an answer does not keep what it said before from being saved.

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from chat.backends.engine_host_client import Backend, Fit, ModelInfo
-from chat.session.stored import Talk
+from chat.session.stored import StoredConversation
 from chat.session.window import Cut, choose_cut
 
-__all__ = ["Asking", "Request"]
+__all__ = ["ChatSession", "SessionRequest"]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SessionRequest:
     """What the backend is asked for."""
 
     messages: list[dict[str, Any]]
     options: dict[str, Any]
 
 
-class Asking:
+class ChatSession:
     """A conversation, a backend to answer it, and how it is to answer. Prints nothing.
 
     Attributes:
@@ -31,7 +31,7 @@ class Asking:
         thinking_budget: the most tokens it may think; None for no limit.
     """
 
-    talk: Talk
+    talk: StoredConversation
 
     def __init__(self, backend: Backend, *, sampling: Mapping[str, Any], enable_thinking: bool | None) -> None:
         self.backend = backend
@@ -85,7 +85,7 @@ class Asking:
 
     # -- asking -------------------------------------------------------------------------------------------------
 
-    def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> Request:
+    def request(self, *, continuing: bool, sampling: Mapping[str, Any]) -> SessionRequest:
         """Return what to ask the backend for: the messages that are not dropped, and the options."""
         options: dict[str, Any] = {"session_id": self.talk.conversation.id, **self.sampling, **sampling}
         if self.enable_thinking is not None:
@@ -96,7 +96,7 @@ class Asking:
             options["tools"] = tools
         if continuing:
             options["continue_final_message"] = True
-        return Request(self.talk.prompt_messages(), options)
+        return SessionRequest(self.talk.prompt_messages(), options)
 
     def choose_cut(self, *, continuing: bool = False) -> Cut:
         """Return which messages fit the window.

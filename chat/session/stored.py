@@ -9,7 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chat.conversations.conversation import Conversation, Message
-from chat.session.answer import Answer
+from chat.session.answer import PartialAnswer
 from chat.session.window import Cut
 from chatcore.errors import StoreError
 from chatcore.reply import ToolCall
@@ -17,7 +17,18 @@ from chatcore.reply import ToolCall
 if TYPE_CHECKING:
     from chat.store.base import Store
 
-__all__ = ["MAX_ROUNDS", "NOT_RUN", "REFUSED", "SHORT_ID", "STOPPED", "TOO_MANY", "Branch", "Saver", "Talk", "Turn"]
+__all__ = [
+    "MAX_ROUNDS",
+    "NOT_RUN",
+    "REFUSED",
+    "SHORT_ID",
+    "STOPPED",
+    "TOO_MANY",
+    "Branch",
+    "Saver",
+    "StoredConversation",
+    "Turn",
+]
 
 SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
 MAX_ROUNDS = 8  # of calls in one turn
@@ -62,7 +73,7 @@ class Branch:
     is_current: bool
 
 
-class Talk:
+class StoredConversation:
     """A conversation, and the store behind it. Every change is in the store before the method returns.
 
     Args:
@@ -276,21 +287,21 @@ class Saver:
         before: the answer that is continued, if one is.
     """
 
-    def __init__(self, talk: Talk, before: Message | None) -> None:
+    def __init__(self, talk: StoredConversation, before: Message | None) -> None:
         self._talk = talk
         self._before = before or Message(role="assistant", content="", parent_id=talk.conversation.tip_id)
         self._began = False
 
-    def save(self, answer: Answer) -> None:
+    def save(self, answer: PartialAnswer) -> None:
         """Keep what has arrived so far."""
         self._put(answer, status="partial")
 
-    def finish(self, answer: Answer) -> None:
+    def finish(self, answer: PartialAnswer) -> None:
         """Keep the whole answer, or what there is of it. An empty one leaves no message behind."""
         if not answer.is_empty or self._began:
             self._put(answer, status="complete")
 
-    def _put(self, answer: Answer, *, status: Any) -> None:
+    def _put(self, answer: PartialAnswer, *, status: Any) -> None:
         self._began = True
         if answer.reply is not None:
             message = Message.from_reply(answer.reply)

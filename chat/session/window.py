@@ -6,17 +6,16 @@ dropping one turn at a time would change the prompt's beginning, and so lose the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from chat.backends.engine_host_client import Fit
 from chatcore.errors import PromptError
+from chatcore.reply import MessageDict
 
 __all__ = ["Cut", "choose_cut", "group_turns"]
 
-Message = Mapping[str, Any]
-Fitter = Callable[[Sequence[Message]], Fit]
+Fitter = Callable[[Sequence[MessageDict]], Fit]
 
 TARGET_SHARE = 0.75  # of the prompt's room, used after a cut
 
@@ -40,7 +39,7 @@ class Cut:
     num_dropped_tokens: int = 0
 
 
-def group_turns(messages: Sequence[Message]) -> list[list[int]]:
+def group_turns(messages: Sequence[MessageDict]) -> list[list[int]]:
     """Return the indices of each turn's messages. A turn begins with a user's message; a system message is in none.
 
     >>> group_turns([{"role": "system"}, {"role": "user"}, {"role": "assistant"}, {"role": "user"}])
@@ -58,7 +57,7 @@ def group_turns(messages: Sequence[Message]) -> list[list[int]]:
 
 def choose_cut(
     fit: Fitter,
-    messages: Sequence[Message],
+    messages: Sequence[MessageDict],
     *,
     pinned: Collection[int] = (),
     already_dropped: Collection[int] = (),
@@ -98,7 +97,7 @@ def choose_cut(
 
 
 def _fewest(
-    fit: Fitter, messages: Sequence[Message], kept: Sequence[int], candidates: list[list[int]], target: int
+    fit: Fitter, messages: Sequence[MessageDict], kept: Sequence[int], candidates: list[list[int]], target: int
 ) -> list[list[int]]:
     """Return the fewest oldest turns without which the prompt reaches the target; all of them if it never does."""
     low, high = 1, len(candidates)
@@ -112,14 +111,14 @@ def _fewest(
     return candidates[:high]
 
 
-def _num_tokens(fit: Fitter, messages: Sequence[Message], indices: Sequence[int]) -> int:
+def _num_tokens(fit: Fitter, messages: Sequence[MessageDict], indices: Sequence[int]) -> int:
     """Return how many tokens these messages add to a prompt; 0 if they are too many to be counted at once."""
     last = len(messages) - 1
     with_them = _fit(fit, messages, [*indices, last])
     return 0 if with_them.dropped else with_them.num_prompt_tokens - _fit(fit, messages, [last]).num_prompt_tokens
 
 
-def _fit(fit: Fitter, messages: Sequence[Message], indices: Sequence[int]) -> Fit:
+def _fit(fit: Fitter, messages: Sequence[MessageDict], indices: Sequence[int]) -> Fit:
     return fit([messages[index] for index in indices])
 
 

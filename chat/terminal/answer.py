@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from chat.backends.engine_host_client import BackendStream
-from chat.session.answer import SAVE_INTERVAL_S, Answer
+from chat.session.answer import SAVE_INTERVAL_S, PartialAnswer
 from chat.terminal.display import Display
 from chat.terminal.stream import AnswerStream
 from chat.terminal.tty import Signals, Terminated, TypeAhead
@@ -89,8 +89,8 @@ def receive(
     view: AnswerView,
     keys: TypeAhead,
     signals: Signals,
-    save: Callable[[Answer], None],
-) -> Answer:
+    save: Callable[[PartialAnswer], None],
+) -> PartialAnswer:
     """Show an answer as it arrives, until it ends, fails, or is interrupted by Ctrl-C.
 
     Args:
@@ -100,7 +100,7 @@ def receive(
         signals: Ctrl-C and requests to end come from here.
         save: keeps what has arrived; called about once a second while there is something new.
     """
-    answer = Answer()
+    answer = PartialAnswer()
     arrivals = _Arrivals(open_stream)
 
     def interrupt() -> None:
@@ -126,7 +126,7 @@ def receive(
 
 
 def _loop(
-    answer: Answer, arrivals: _Arrivals, view: AnswerView, keys: TypeAhead, save: Callable[[Answer], None]
+    answer: PartialAnswer, arrivals: _Arrivals, view: AnswerView, keys: TypeAhead, save: Callable[[PartialAnswer], None]
 ) -> None:
     saved_s, num_saved = time.monotonic(), 0
     deadline_s: float | None = None
@@ -149,7 +149,7 @@ def _loop(
                 return
 
 
-def _take(answer: Answer, arrivals: _Arrivals, view: AnswerView) -> bool:
+def _take(answer: PartialAnswer, arrivals: _Arrivals, view: AnswerView) -> bool:
     """Take what has arrived; return True when that was the end."""
     while True:
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from chat.backends.engine_host_client import Backend
 from chat.private_files import open_private
-from chat.session.answer import Answer
+from chat.session.answer import PartialAnswer
 from chat.session.attachments import take_mentions, with_attachments
 from chat.session.stored import SHORT_ID, Turn
 from chat.session.texts import find_language
@@ -31,7 +31,7 @@ from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
 from chat.terminal.lazy_store import Opening
 from chat.terminal.line import EditedLines, LineReader, PlainLines
-from chat.terminal.session import Session
+from chat.terminal.session import TerminalSession
 from chat.terminal.texts import Texts
 from chat.terminal.tool_calls import go_through
 from chat.terminal.toolbar import Toolbar
@@ -115,7 +115,7 @@ class Repl:
         )
         notes = answers if output is not None or answers.isatty() else sys.stderr
         self.display = Display(mode, self.texts, answers, notes)
-        self.session = Session(backend, Opening(store), settings, self.texts, self._store_failed)
+        self.session = TerminalSession(backend, Opening(store), settings, self.texts, self._store_failed)
         self.open_backend = open_backend
         self.draft = ""
         self.folds = Folds(lambda lines: self.texts("pasted", lines=self.texts.count("line", lines)))
@@ -393,7 +393,7 @@ class Repl:
         self._tell_outcome(answer)
         return not answer.is_empty
 
-    def _tell_outcome(self, answer: Answer) -> None:
+    def _tell_outcome(self, answer: PartialAnswer) -> None:
         tokens = self.texts.count("token", answer.num_tokens)
         reply = answer.reply
         is_asking = bool(self.session.talk.open_calls())  # for tools: the figures follow the answer itself

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from chat.backends.engine_host_client import Backend, Fit
 from chat.conversations.conversation import Conversation, make_title
 from chat.session.attachments import Attachment
-from chat.session.session import Asking
-from chat.session.stored import Talk, Turn
+from chat.session.session import ChatSession
+from chat.session.stored import StoredConversation, Turn
 from chat.session.usage import num_context_tokens, usage_of
 from chat.terminal.lazy_store import Opening
 from chat.terminal.recent_models import note_model
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from chat.config import Settings
     from chat.store.base import Store, Summary
 
-__all__ = ["Session"]
+__all__ = ["TerminalSession"]
 
 
-class Session(Asking):
+class TerminalSession(ChatSession):
     """The state of the program. Talks to the backend and to the conversation, prints nothing.
 
     Attributes:
@@ -254,7 +254,9 @@ class Session(Asking):
         """Make a conversation the current one. A new one gets the system message of the settings."""
         if not conversation.messages:
             conversation.system = self.default_system
-        self.talk = Talk(self.opening.get, conversation, is_private=is_private, on_trouble=self._on_trouble)
+        self.talk = StoredConversation(
+            self.opening.get, conversation, is_private=is_private, on_trouble=self._on_trouble
+        )
         self.attachments.clear()
         self.editing = None
         self.forget_line()

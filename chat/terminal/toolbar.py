@@ -8,7 +8,7 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from chat.session.usage import output_rate
 from chat.terminal.display import Mode
-from chat.terminal.session import Session
+from chat.terminal.session import TerminalSession
 
 __all__ = ["Toolbar", "gauge"]
 
@@ -35,7 +35,7 @@ class Toolbar:
         mode: whether labels are wanted.
     """
 
-    def __init__(self, session: Session, mode: Mode) -> None:
+    def __init__(self, session: TerminalSession, mode: Mode) -> None:
         self._session = session
         self._mode = mode
 

@@ -17,7 +17,7 @@ from chat.session.texts import LANGUAGES
 from chat.web import view
 from chat.web.markup import code_style
 from chat.web.open_pages import Pages, act, choose_language, do
-from chat.web.session import THINKING, Session, neutral_value
+from chat.web.session import THINKING, PageSession, neutral_value
 from chat.web.texts import Texts
 from chatcore.errors import ChatError, describe
 
@@ -228,7 +228,7 @@ class Events:
             setter, told = self._sampling_setter(name), [page.notice, page.reset]
             changed(setter, control, told, **(common | {"trigger_mode": "always_last"}))
 
-    def _session(self, request: gr.Request) -> Session:
+    def _session(self, request: gr.Request) -> PageSession:
         try:
             return self.pages.session(request.username, str(request.session_hash))
         except ChatError as error:
@@ -241,7 +241,7 @@ class Events:
         session = self._session(request)
         session.texts = Texts(choose_language(self.pages.settings, language or ""))
 
-        def begin(session: Session) -> None:
+        def begin(session: PageSession) -> None:
             if address.startswith("c="):
                 session.open(address[2:])
 
@@ -255,14 +255,14 @@ class Events:
                 await to_thread.run_sync(do, session, lambda session: session.open(session.talk.conversation.id))
                 yield await to_thread.run_sync(self._state, session, "")
 
-    async def _watch_loading(self, session: Session) -> AsyncIterator[Updates]:
+    async def _watch_loading(self, session: PageSession) -> AsyncIterator[Updates]:
         """Show how far the model is until it is there, and then what it has as its own settings."""
         while session.is_loading() and not session.is_answering:
             await asyncio.sleep(IDLE_TICK_S)
             yield {self.page.head: self._head(session)}
         yield {self.page.head: self._head(session)} | self._model_settings(session)
 
-    def _is_partial(self, session: Session) -> bool:
+    def _is_partial(self, session: PageSession) -> bool:
         tip = session.talk.conversation.tip
         is_open = tip is not None and (tip.status == "partial" or tip.role == "user")
         return is_open and not session.is_answering and self.pages.writer_of(session) is not None
@@ -353,7 +353,7 @@ class Events:
 
     # -- showing ------------------------------------------------------------------------------------------------
 
-    async def _follow(self, session: Session, words: str, *, with_settings: bool = False) -> AsyncIterator[Updates]:
+    async def _follow(self, session: PageSession, words: str, *, with_settings: bool = False) -> AsyncIterator[Updates]:
         """Show what has changed, and the answer under way as it grows."""
         answering = session.answering
         updates = await to_thread.run_sync(self._state, session, words)
@@ -371,10 +371,10 @@ class Events:
         await to_thread.run_sync(do, session, lambda session: session.take_outcome())
         yield await to_thread.run_sync(self._state, session, words)
 
-    def _everything(self, session: Session, words: str) -> Updates:
+    def _everything(self, session: PageSession, words: str) -> Updates:
         return self._state(session, words) | self._settings(session) | self._labels(session.texts)
 
-    def _state(self, session: Session, words: str) -> Updates:
+    def _state(self, session: PageSession, words: str) -> Updates:
         page = self.page
         updates: Updates = {
             page.past: view.transcript_html(session),
@@ -391,20 +391,20 @@ class Events:
             session.draft = None
         return updates
 
-    def _head(self, session: Session) -> str:
+    def _head(self, session: PageSession) -> str:
         return view.head_html(session, can_log_out=self.pages.people.needs_login)
 
-    def _listing(self, session: Session, words: str) -> str:
+    def _listing(self, session: PageSession, words: str) -> str:
         listed = [""]
         do(session, lambda session: listed.__setitem__(0, view.list_html(session, words)))
         return listed[0]
 
-    def _settings(self, session: Session) -> Updates:
+    def _settings(self, session: PageSession) -> Updates:
         texts, system = session.texts, session.talk.conversation.system
         shown = gr.update(value=system, label=texts("system"), info=texts("system.hint"))
         return {self.page.system: shown} | self._model_settings(session)
 
-    def _model_settings(self, session: Session) -> Updates:
+    def _model_settings(self, session: PageSession) -> Updates:
         texts, page = session.texts, self.page
         choices = [(texts(f"think.{mode}"), mode) for mode in THINKING]
         info = None if session.can_think or session.info() is None else texts("think.cannot")
@@ -412,11 +412,11 @@ class Events:
             page.think: gr.update(choices=choices, value=session.thinking_mode, label=texts("think"), info=info),
         } | self._sampling(session)
 
-    def _reset_label(self, session: Session) -> str:
+    def _reset_label(self, session: PageSession) -> str:
         changed = len(session.sampling)
         return session.texts("sampling.reset.changed", n=changed) if changed else session.texts("sampling.reset")
 
-    def _sampling(self, session: Session) -> Updates:
+    def _sampling(self, session: PageSession) -> Updates:
         updates: Updates = {self.page.reset: self._reset_label(session)}
         for name, parameter in SAMPLING.items():
             default, control = session.sampling_defaults.get(name), self.page.sampling[name]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from chat.backends.engine_host_client import BackendStream
 from chat.conversations.conversation import Conversation, Message
-from chat.session.answer import Answer, kept_meanwhile
-from chat.session.session import Asking
+from chat.session.answer import PartialAnswer, kept_meanwhile
+from chat.session.session import ChatSession
 from chat.session.stored import Saver
 from chat.session.window import Cut
 from chatcore.errors import ChatError
@@ -36,13 +36,13 @@ class Answering:
 
     def __init__(
         self,
-        asking: Asking,
+        asking: ChatSession,
         *,
         move: Callable[[Conversation], object] = lambda _: None,
         question: str | None = None,
         continuing: bool = False,
     ) -> None:
-        self.answer = Answer()
+        self.answer = PartialAnswer()
         self.cut: Cut | None = None
         self._asking = asking
         self._talk = asking.talk
@@ -123,6 +123,6 @@ class Answering:
                     answer.add(delta)
             answer.end(stream.reply)
 
-    def _save(self, saver: Saver, answer: Answer) -> None:
+    def _save(self, saver: Saver, answer: PartialAnswer) -> None:
         saver.save(answer)
         self.message_id = self._talk.conversation.tip_id

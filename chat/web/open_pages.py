@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from chat.session.texts import LANGUAGES, Language, find_language
-from chat.web.session import Person, Session
+from chat.web.session import PageSession, Person
 from chat.web.texts import Texts
 from chat.web.users import People
 from chatcore.errors import ChatError
@@ -23,7 +23,7 @@ MAX_FIELD_CHARACTERS = 1000
 Fields = Mapping[str, str]
 
 # What the buttons in the page's own HTML do, by their data-action.
-ACTIONS: dict[str, Callable[[Session, Fields], None]] = {
+ACTIONS: dict[str, Callable[[PageSession, Fields], None]] = {
     "new": lambda session, fields: session.begin_new(),
     "open": lambda session, fields: session.open(fields["id"]),
     "rename": lambda session, fields: session.rename(fields["text"]),
@@ -52,10 +52,10 @@ class Pages:
     def __init__(self, people: People, settings: Settings) -> None:
         self.people = people
         self.settings = settings
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._sessions: dict[tuple[str, str], PageSession] = {}
         self._lock = threading.Lock()
 
-    def session(self, person_id: str | None, page_id: str) -> Session:
+    def session(self, person_id: str | None, page_id: str) -> PageSession:
         """Return the session of a page; a new one at its first event.
 
         Raises:
@@ -72,8 +72,8 @@ class Pages:
                 self._sessions.pop(next(iter(self._sessions))).leave()
         return session
 
-    def _begin(self, person: Person) -> Session:
-        return Session(person, self.settings, Texts(self.settings.language or find_language()))
+    def _begin(self, person: Person) -> PageSession:
+        return PageSession(person, self.settings, Texts(self.settings.language or find_language()))
 
     def leave(self, person_id: str | None, page_id: str) -> None:
         """The page is gone: what it asked the model for is ended, and its session forgotten."""
@@ -82,7 +82,7 @@ class Pages:
         if session is not None:
             session.leave()
 
-    def writer_of(self, session: Session) -> Session | None:
+    def writer_of(self, session: PageSession) -> PageSession | None:
         """Return another page of the same person that has the same conversation answered at this moment."""
         with self._lock:
             others = list(self._sessions.values())
@@ -93,7 +93,7 @@ class Pages:
         return None
 
 
-def do(session: Session, action: Callable[[Session], Any]) -> None:
+def do(session: PageSession, action: Callable[[PageSession], Any]) -> None:
     """Do something on a page; what goes wrong is told there."""
     with session.lock:
         try:
@@ -102,7 +102,7 @@ def do(session: Session, action: Callable[[Session], Any]) -> None:
             session.tell(error)
 
 
-def act(session: Session, data: Mapping[str, Any]) -> None:
+def act(session: PageSession, data: Mapping[str, Any]) -> None:
     """Do what a button of the page's own HTML says. Anything may come from a browser: what is unknown does nothing."""
     action = ACTIONS.get(str(data.get("action")))
     fields = {name: str(data.get(name) or "")[:MAX_FIELD_CHARACTERS] for name in ("id", "text")}

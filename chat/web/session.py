@@ -14,8 +14,8 @@ from chat.backends.engine_host_client import Backend
 from chat.conversations.conversation import Conversation, make_title
 from chat.session.attachments import Attachment, read_attachment, with_attachments
 from chat.session.sampling_options import SAMPLING
-from chat.session.session import Asking
-from chat.session.stored import Talk
+from chat.session.session import ChatSession
+from chat.session.stored import StoredConversation
 from chat.session.usage import num_context_tokens, usage_of
 from chat.session.window import group_turns
 from chat.web.generation import Answering
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from chat.config import Settings
     from chat.store.base import Store
 
-__all__ = ["THINKING", "Attached", "Listed", "Person", "Session", "neutral_value"]
+__all__ = ["THINKING", "Attached", "Listed", "Person", "PageSession", "neutral_value"]
 
 MAX_LISTED = 60
 MAX_TITLE_COLUMNS = 100
@@ -79,7 +79,7 @@ class Attached:
     num_tokens: int | None
 
 
-class Session(Asking):
+class PageSession(ChatSession):
     """One page. Its methods are called from several threads; whatever changes the conversation holds :attr:`lock`.
 
     Attributes:
@@ -125,7 +125,7 @@ class Session(Asking):
         self._begin(self.person.store.load(conversation_id))
 
     def _begin(self, conversation: Conversation) -> None:
-        self.talk = Talk(lambda: self.person.store, conversation, on_trouble=self._tell_trouble)
+        self.talk = StoredConversation(lambda: self.person.store, conversation, on_trouble=self._tell_trouble)
         self.answering = None
         self.editing = None
         self.notice = ""

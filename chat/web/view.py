@@ -12,7 +12,7 @@ from chat.conversations.conversation import Conversation, Message
 from chat.session.usage import output_rate, usage_of
 from chat.web.generation import Answering
 from chat.web.markup import escape, kept_markdown_html, markdown_html, plain_html
-from chat.web.session import Listed, Session
+from chat.web.session import Listed, PageSession
 from chat.web.texts import Texts
 
 __all__ = [
@@ -48,7 +48,7 @@ ICONS = {
 # -- the conversation -------------------------------------------------------------------------------------------------
 
 
-def transcript_html(session: Session) -> str:
+def transcript_html(session: PageSession) -> str:
     """Return the turns of the current path, but for the answer under way."""
     texts, conversation = session.texts, session.talk.conversation
     live_id = session.answering.message_id if session.answering and session.is_answering else None
@@ -73,7 +73,7 @@ def transcript_html(session: Session) -> str:
     return "".join(parts)
 
 
-def _welcome(session: Session) -> str:
+def _welcome(session: PageSession) -> str:
     texts = session.texts
     if session.is_answering:
         return ""
@@ -199,7 +199,7 @@ def _figures(texts: Texts, message: Message) -> str:
 # -- the answer under way ---------------------------------------------------------------------------------------------
 
 
-def live_html(session: Session) -> str:
+def live_html(session: PageSession) -> str:
     """Return the answer under way; nothing if there is none."""
     answering, texts = session.answering, session.texts
     if answering is None or answering.is_over:
@@ -221,7 +221,7 @@ def live_html(session: Session) -> str:
     return f'<article class="message answer live"><div class="body">{body}</div></article>'
 
 
-def _waiting(session: Session, answering: Answering, seconds: float) -> str:
+def _waiting(session: PageSession, answering: Answering, seconds: float) -> str:
     return loading_text(session) or session.texts("waiting", s=seconds)
 
 
@@ -232,7 +232,7 @@ def _size(texts: Texts, text: str) -> str:
 # -- around the conversation ------------------------------------------------------------------------------------------
 
 
-def loading_text(session: Session) -> str:
+def loading_text(session: PageSession) -> str:
     """Return how far the model is, or why it is not there; nothing once it is ready."""
     status, texts = session.backend.status(), session.texts
     if status.stage == "ready":
@@ -243,7 +243,7 @@ def loading_text(session: Session) -> str:
     return texts("loading", stage=stage, s=status.elapsed_s)
 
 
-def head_html(session: Session, *, can_log_out: bool) -> str:
+def head_html(session: PageSession, *, can_log_out: bool) -> str:
     """Return the bar above the conversation: title, menu, model, gauge."""
     texts, conversation = session.texts, session.talk.conversation
     title = conversation.title or texts("title.none")
@@ -253,7 +253,7 @@ def head_html(session: Session, *, can_log_out: bool) -> str:
     )
 
 
-def _menu(session: Session, *, can_log_out: bool) -> str:
+def _menu(session: PageSession, *, can_log_out: bool) -> str:
     texts, conversation = session.texts, session.talk.conversation
     items = ""
     if conversation.messages:
@@ -276,7 +276,7 @@ def _menu(session: Session, *, can_log_out: bool) -> str:
     )
 
 
-def _model(session: Session) -> str:
+def _model(session: PageSession) -> str:
     loading = loading_text(session)
     kind = "failed" if session.backend.status().stage == "failed" else "loading" if loading else "ready"
     reload = ""
@@ -287,7 +287,7 @@ def _model(session: Session) -> str:
     return f'<span class="model {kind}">{name}{shown}{reload}</span>'
 
 
-def _gauge(session: Session) -> str:
+def _gauge(session: PageSession) -> str:
     texts, window = session.texts, session.max_model_len
     if not window:
         return ""
@@ -300,7 +300,7 @@ def _gauge(session: Session) -> str:
     return f'<span class="gauge" title="{label}">{meter} {escape(" · ".join(filter(None, (words, note))))}</span>'
 
 
-def list_html(session: Session, words: str) -> str:
+def list_html(session: PageSession, words: str) -> str:
     """Return the list of conversations, or of those in which words occur."""
     texts, here = session.texts, session.talk.conversation.id
     entries = session.find_conversations(words)
@@ -320,7 +320,7 @@ def _row(texts: Texts, entry: Listed, *, is_here: bool) -> str:
     )
 
 
-def attached_html(session: Session) -> str:
+def attached_html(session: PageSession) -> str:
     """Return the files that go with the next message, with what each will cost."""
     texts, rows = session.texts, []
     for index, attached in enumerate(session.attached):
@@ -336,7 +336,7 @@ def attached_html(session: Session) -> str:
     return f'<ul class="files">{"".join(rows)}</ul>' if rows else ""
 
 
-def notice_html(session: Session) -> str:
+def notice_html(session: PageSession) -> str:
     """Return what the page has to tell."""
     lines = [f"<p>{escape(line)}</p>" for line in session.notice.split("\n") if line]
     if session.editing is not None:

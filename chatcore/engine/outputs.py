@@ -18,12 +18,12 @@ from chatcore.prompts.builder import PromptBuilder
 from chatcore.prompts.stop_tokens import remove_stop_words
 from chatcore.reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage
 
-__all__ = ["Answer", "OutputParser", "ParserTokenizer", "find_parsers", "make_parser_class", "num_whole"]
+__all__ = ["OutputCollector", "OutputParser", "ParserTokenizer", "find_parsers", "make_parser_class", "num_whole"]
 
 FIRST_COMBINING = "\u0300"  # no character below it is changed by another one below it
 
 
-class Answer:
+class OutputCollector:
     """Collects what the engine gives for one request.
 
     Args:

@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chatcore.engine.lora import LoadedAdapters
-from chatcore.engine.outputs import Answer, OutputParser, ParserTokenizer, find_parsers, make_parser_class
+from chatcore.engine.outputs import OutputCollector, OutputParser, ParserTokenizer, find_parsers, make_parser_class
 from chatcore.engine.response_format import ResponseFormat, read_response_format, without_free_space
 from chatcore.engine.sampling import Outputs, StopWords, make_sampling_params
 from chatcore.errors import SamplingError
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
-from chatcore.reply import Reply
+from chatcore.reply import MessageDict, Reply
 from chatcore.tools.functions import AnyTool, as_tools
 
-__all__ = ["ContextWindowWarning", "Message", "ReplyRequest", "RequestMaker", "Tools"]
+__all__ = ["ContextWindowWarning", "ReplyRequest", "RequestMaker", "Tools"]
 
-Message = Mapping[str, Any]
 Tools = Iterable[AnyTool]
 AHEAD_TOKENS = 512  # read in one step while nobody asks: whoever asks then waits for no more
 REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
@@ -40,7 +39,7 @@ class ReplyRequest(NamedTuple):
     has answered, as :meth:`RequestMaker.read_ahead` gives it.
     """
 
-    answer: Answer
+    answer: OutputCollector
     params: Any
     lora_request: Any
     ahead: Callable[[Reply], Iterable[Any]] | None = None
@@ -50,7 +49,7 @@ class ReplyOptions(NamedTuple):
     """What a caller asks for beside the messages, checked.
 
     ``prompt``: the options of :meth:`RequestMaker.fit`; ``params``: vLLM's ``SamplingParams``; ``lora_request``: as in
-    :class:`ReplyRequest`; ``parse``, ``streamed``: as in :class:`chatcore.engine.outputs.Answer`.
+    :class:`ReplyRequest`; ``parse``, ``streamed``: as in :class:`chatcore.engine.outputs.OutputCollector`.
     """
 
     prompt: dict[str, Any]
@@ -86,7 +85,7 @@ class RequestMaker:
         self._parser_class = make_parser_class(*find_parsers(prompt_builder))
         self._parser_tokenizer = ParserTokenizer(self.tokenizer)
 
-    def make(self, messages: Sequence[Message], outputs: Outputs, /, **options: Any) -> ReplyRequest:
+    def make(self, messages: Sequence[MessageDict], outputs: Outputs, /, **options: Any) -> ReplyRequest:
         """Build the prompt, and what collects the answer to it. Options are those of ``VLLMWrapper.stream``."""
         return self.make_like(messages, self.read_options(outputs, **options))
 
@@ -129,7 +128,7 @@ class RequestMaker:
         lora_request = self._adapters.request(lora)
         return ReplyOptions(prompt, continue_final_message, params, lora_request, parse, streamed=outputs == "each")
 
-    def make_like(self, messages: Sequence[Message], options: ReplyOptions) -> ReplyRequest:
+    def make_like(self, messages: Sequence[MessageDict], options: ReplyOptions) -> ReplyRequest:
         """:meth:`make`, with options that were read before."""
         started_s = time.perf_counter()
         prompt, params = options.prompt, options.params
@@ -139,7 +138,7 @@ class RequestMaker:
             parser = OutputParser(
                 self._parser_class, self._parser_tokenizer, prompt["schemas"], prompt["enable_thinking"]
             )
-        answer = Answer(
+        answer = OutputCollector(
             parser=parser,
             prompt_token_ids=fitted.prompt.token_ids,
             stop_token_ids=params.stop_token_ids or (),
@@ -155,7 +154,7 @@ class RequestMaker:
         return ReplyRequest(answer, params, options.lora_request, ahead)
 
     def read_ahead(
-        self, messages: Sequence[Message], token_ids: Sequence[int], options: Mapping[str, Any], reply: Reply
+        self, messages: Sequence[MessageDict], token_ids: Sequence[int], options: Mapping[str, Any], reply: Reply
     ) -> Iterator[tuple[Any, Any]]:
         """Yield prompts, and sampling parameters, that bring the beginning of the next turn's prompt into the cache.
 
@@ -187,7 +186,7 @@ class RequestMaker:
 
     def fit(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         schemas: Sequence[Mapping[str, Any]] = (),
         enable_thinking: bool | None = None,
@@ -234,7 +233,7 @@ class RequestMaker:
             outputs=outputs,
         )
 
-    def _warn_of_dropped(self, messages: Sequence[Message], dropped: Sequence[int]) -> int:
+    def _warn_of_dropped(self, messages: Sequence[MessageDict], dropped: Sequence[int]) -> int:
         """Say how many turns are left out, if any; return the number."""
         num_turns: int = sum(messages[index]["role"] == "user" for index in dropped)
         if num_turns:

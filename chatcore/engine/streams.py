@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from chatcore.engine.outputs import Answer
+from chatcore.engine.outputs import OutputCollector
 from chatcore.engine.thread import Arrival, EngineThread
 from chatcore.errors import ChatError, EngineError, SamplingError
 from chatcore.models.load_errors import first_line
@@ -36,7 +36,7 @@ class _Receiver:
     def __init__(
         self,
         engine: EngineThread,
-        answer: Answer,
+        answer: OutputCollector,
         params: Any,
         lora_request: Any = None,
         ahead: Callable[[Reply], Iterable[Any]] | None = None,

@@ -25,7 +25,7 @@ from typing import Any
 from chatcore.engine.loading import load_engine, release_engine
 from chatcore.engine.lora import LoadedAdapters, engine_arguments, read_adapter
 from chatcore.engine.outputs import find_parsers
-from chatcore.engine.requests import Message, RequestMaker, Tools, tool_schemas
+from chatcore.engine.requests import RequestMaker, Tools, tool_schemas
 from chatcore.engine.sampling import StopWords, from_generation_config
 from chatcore.engine.streams import AsyncStream, Stream, run_to_end
 from chatcore.engine.thread import EngineThread
@@ -33,7 +33,7 @@ from chatcore.errors import ChatError, EngineError, InvalidMessageError, Samplin
 from chatcore.models.hub import is_demo, resolve_model
 from chatcore.models.load_errors import check_loadable
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
-from chatcore.reply import Delta, Reply, ToolCall
+from chatcore.reply import Delta, MessageDict, Reply, ToolCall
 from chatcore.tools.functions import acall_tool, as_tools, call_tool
 
 __all__ = ["ToolRun", "VLLMWrapper", "get_completion", "vLLMWrapper"]
@@ -192,12 +192,14 @@ class VLLMWrapper:
         with self.stream(_messages_from_history(query, history, system), **options) as stream:
             yield from stream
 
-    def reply(self, messages: Sequence[Message], **options: Any) -> Reply:
+    def reply(self, messages: Sequence[MessageDict], **options: Any) -> Reply:
         """Return the answer to messages (OpenAI's shape). Options are those of :meth:`stream`."""
         with Stream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return stream.reply
 
-    def replies(self, messages: Sequence[Message], *, n: int, seed: int | None = None, **options: Any) -> list[Reply]:
+    def replies(
+        self, messages: Sequence[MessageDict], *, n: int, seed: int | None = None, **options: Any
+    ) -> list[Reply]:
         """Return ``n`` answers to the same messages, generated side by side.
 
         Args:
@@ -225,7 +227,7 @@ class VLLMWrapper:
                 streams.append(open_streams.enter_context(Stream(self._thread, *request._replace(ahead=None))))
             return [stream.reply for stream in streams]
 
-    def stream(self, messages: Sequence[Message], **options: Any) -> Stream:
+    def stream(self, messages: Sequence[MessageDict], **options: Any) -> Stream:
         """Begin the answer to messages; iterate the result for deltas, then read its ``reply``.
 
         Options:
@@ -254,12 +256,12 @@ class VLLMWrapper:
         """
         return Stream(self._thread, *self._requests.make(messages, "each", **options))
 
-    async def areply(self, messages: Sequence[Message], **options: Any) -> Reply:
+    async def areply(self, messages: Sequence[MessageDict], **options: Any) -> Reply:
         """:meth:`chatcore.reply` for asyncio: other tasks run while the engine answers."""
         async with AsyncStream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return await stream.reply()
 
-    def astream(self, messages: Sequence[Message], **options: Any) -> AsyncStream:
+    def astream(self, messages: Sequence[MessageDict], **options: Any) -> AsyncStream:
         """:meth:`stream` for asyncio; call it in a running event loop."""
         return AsyncStream(self._thread, *self._requests.make(messages, "each", **options))
 
@@ -272,7 +274,9 @@ class VLLMWrapper:
         params = self._requests.sampling_params(sampling, "whole")
         return run_to_end(self._thread, [self.tokenizer.encode(text) for text in texts], params)
 
-    def run_tools(self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any) -> ToolRun:
+    def run_tools(
+        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Any
+    ) -> ToolRun:
         """Answer messages, calling the functions that the model asks for and giving it what they return.
 
         Args:
@@ -296,7 +300,7 @@ class VLLMWrapper:
         return ToolRun(reply, transcript)
 
     async def arun_tools(
-        self, messages: Sequence[Message], tools: Tools, *, max_rounds: int = 8, **options: Any
+        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Any
     ) -> ToolRun:
         """:meth:`run_tools` for asyncio: coroutine functions are awaited, other functions run in a thread."""
         known = await asyncio.to_thread(as_tools, tools)
@@ -311,7 +315,7 @@ class VLLMWrapper:
         return ToolRun(reply, transcript)
 
     def reply_batch(
-        self, conversations: Iterable[Sequence[Message]], *, progress: bool = True, **options: Any
+        self, conversations: Iterable[Sequence[MessageDict]], *, progress: bool = True, **options: Any
     ) -> list[Reply | ChatError]:
         """Answer many conversations as one batch; the results are in the order of the conversations.
 
@@ -339,7 +343,7 @@ class VLLMWrapper:
 
     def fit(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[MessageDict],
         *,
         tools: Tools | None = None,
         enable_thinking: bool | None = None,
@@ -363,7 +367,7 @@ class VLLMWrapper:
         """Return how long a prompt may be: the window, less what is kept free for an answer of ``max_tokens``."""
         return self._requests.max_prompt_tokens(max_tokens)
 
-    def message_tokens(self, messages: Sequence[Message], *, tools: Tools | None = None) -> list[int]:
+    def message_tokens(self, messages: Sequence[MessageDict], *, tools: Tools | None = None) -> list[int]:
         """Return how many tokens each message takes of the prompt; a table for people."""
         return self.prompt_builder.message_tokens(messages, tools=tool_schemas(tools) or None)
 

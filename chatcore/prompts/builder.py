@@ -22,16 +22,16 @@ from typing import Any
 
 from chatcore.errors import InvalidMessageError, PromptError, PromptTooLongError
 from chatcore.prompts.incremental import (
-    Past,
-    PastStore,
-    Request,
+    PrefixStore,
+    PromptRequest,
+    SettledPrefix,
     opening,
     render_tail,
     renders_in_parts,
     snapshot,
     uses_tools,
 )
-from chatcore.prompts.pieces import Answer, EncodedPiece, PieceEncoder, read_answer
+from chatcore.prompts.pieces import EncodedPiece, GeneratedRuns, PieceEncoder, read_answer
 from chatcore.prompts.stop_tokens import find_stop_token_ids, find_turn_end
 from chatcore.prompts.template import CUT, MARK, Alphabet, TracedTemplate, read_literals, refer_message
 from chatcore.prompts.tokenizer import PromptTokenizer, read_json
@@ -130,7 +130,7 @@ class PromptBuilder:
             name: TracedTemplate(source, self._alphabet, tokenizer.names) for name, source in sources.items()
         }
         self._encoder = PieceEncoder(tokenizer, self._alphabet, max_cache_bytes // 2)
-        self._pasts = PastStore(max_cache_bytes // 2)
+        self._pasts = PrefixStore(max_cache_bytes // 2)
         self._num_continued = 0
         self.chat_template = self._template_for(None).source
         self._pasts.appends(self._request(None, True, {}), with_tools=False)  # tried out now, not with the first prompt
@@ -322,7 +322,7 @@ class PromptBuilder:
 
     def _request(
         self, tools: Sequence[Any] | None, add_generation_prompt: bool, template_kwargs: Mapping[str, Any]
-    ) -> Request:
+    ) -> PromptRequest:
         """Choose the template, and shield tools and options."""
         template = self._template_for(tools)
         try:
@@ -334,11 +334,11 @@ class PromptBuilder:
         key = repr((id(template), tools, add_generation_prompt, sorted(variables.items(), key=lambda item: item[0])))
         if template.source == NATIVE_CHATML:
             variables["cut"] = CUT
-        return Request(template, tools, add_generation_prompt, variables, key)
+        return PromptRequest(template, tools, add_generation_prompt, variables, key)
 
     def _shield(
-        self, request: Request, messages: Sequence[Mapping[str, Any]], first: int
-    ) -> tuple[list[dict[str, Any]], dict[int, Answer]]:
+        self, request: PromptRequest, messages: Sequence[Mapping[str, Any]], first: int
+    ) -> tuple[list[dict[str, Any]], dict[int, GeneratedRuns]]:
         """Shield messages, the first of which is number ``first``; collect the ids that answers bring."""
         shielded, answers = [], {}
         for number, message in enumerate(messages, start=first):
@@ -352,14 +352,14 @@ class PromptBuilder:
             shielded.append(copied)
         return shielded, answers
 
-    def _encode(self, rendered: str, answers: Mapping[int, Answer]) -> list[EncodedPiece]:
+    def _encode(self, rendered: str, answers: Mapping[int, GeneratedRuns]) -> list[EncodedPiece]:
         try:
             return self._encoder.encode(rendered, answers)
         except UnicodeEncodeError as error:
             half = error.object[error.start : error.end]
             raise InvalidMessageError(f"a message holds half a character, {half!r}, which no model can read") from error
 
-    def _build_whole(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt:
+    def _build_whole(self, request: PromptRequest, messages: Sequence[Mapping[str, Any]]) -> Prompt:
         shielded, answers = self._shield(request, messages, 0)
         rendered = request.render(shielded)
         pieces = self._encode(rendered, answers)
@@ -371,11 +371,11 @@ class PromptBuilder:
 
     def _begin(
         self,
-        request: Request,
+        request: PromptRequest,
         messages: Sequence[Mapping[str, Any]],
         shielded: Sequence[Mapping[str, Any]],
         rendered: str,
-    ) -> Past | None:
+    ) -> SettledPrefix | None:
         """Return an empty past for a conversation that can be built in parts: tell how its prompt begins and ends."""
         head = shielded[:1] if shielded[0]["role"] == "system" else []
         if messages[-1]["role"] != "user" or not renders_in_parts(messages[len(head) :]):
@@ -386,9 +386,9 @@ class PromptBuilder:
         question = None if opened is None else render_tail(request, head, opened, shielded[-1:])
         if opened is None or question is None or not rendered.endswith(question):
             return None
-        return Past([], {}, "", [], 0, opened, question.count(MARK), False)
+        return SettledPrefix([], {}, "", [], 0, opened, question.count(MARK), False)
 
-    def _build_on_past(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Prompt | None:
+    def _build_on_past(self, request: PromptRequest, messages: Sequence[Mapping[str, Any]]) -> Prompt | None:
         """Build from what is remembered of this conversation; None if nothing is, or it cannot be done."""
         past = self._pasts.find(request, messages)
         if past is None:
@@ -413,11 +413,15 @@ class PromptBuilder:
         self._settle(request, past, messages, pieces)
         return prompt
 
-    def _head(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def _head(self, request: PromptRequest, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [request.template.shield.message(messages[0], 0)] if messages[0]["role"] == "system" else []
 
     def _settle(
-        self, request: Request, past: Past, messages: Sequence[Mapping[str, Any]], pieces: Sequence[EncodedPiece]
+        self,
+        request: PromptRequest,
+        past: SettledPrefix,
+        messages: Sequence[Mapping[str, Any]],
+        pieces: Sequence[EncodedPiece],
     ) -> None:
         """Remember what now stands before the newest question, if that is the last message.
 

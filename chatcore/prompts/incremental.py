@@ -21,7 +21,7 @@ from typing import Any
 from chatcore.errors import PromptError
 from chatcore.prompts.template import LONG_PROBES, MARK, TOOL_PROBES, TracedTemplate, probe_conversations
 
-__all__ = ["Past", "PastStore", "Request", "question_positions"]
+__all__ = ["SettledPrefix", "PrefixStore", "PromptRequest", "question_positions"]
 
 PROBED_ROLES = frozenset({"user", "assistant", "tool"})
 PROBED_FIELDS = frozenset({"role", "content", "reasoning_content", "tool_calls", "tool_call_id", "token_ids"})
@@ -29,7 +29,7 @@ MAX_NEW_QUESTIONS = 3  # how many user messages a prompt may bring since the pas
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PromptRequest:
     """What one prompt is made of: a template, its options, all shielded.
 
     ``key`` tells requests apart that a template could render differently.
@@ -52,7 +52,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class SettledPrefix:
     """The messages before a question, rendered and encoded.
 
     Attributes:
@@ -129,7 +129,7 @@ def renders_in_parts(messages: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def opening(request: Request, head: Sequence[Mapping[str, Any]]) -> str | None:
+def opening(request: PromptRequest, head: Sequence[Mapping[str, Any]]) -> str | None:
     """Return what the template writes before the first turn; None if it cannot be told.
 
     Found by rendering one question, and the same question twice: the difference is the question.
@@ -147,7 +147,9 @@ def opening(request: Request, head: Sequence[Mapping[str, Any]]) -> str | None:
     return once[: len(once) - len(turn)]
 
 
-def render_tail(request: Request, head: Sequence[Mapping[str, Any]], opened: str, tail: Sequence[Any]) -> str | None:
+def render_tail(
+    request: PromptRequest, head: Sequence[Mapping[str, Any]], opened: str, tail: Sequence[Any]
+) -> str | None:
     """Render a conversation's last messages as they would stand in the whole; None if it cannot be told."""
     rendered = request.render([*head, *tail])
     if not rendered.startswith(opened) or not rendered.startswith(MARK, len(opened)):
@@ -155,7 +157,7 @@ def render_tail(request: Request, head: Sequence[Mapping[str, Any]], opened: str
     return rendered[len(opened) :]
 
 
-def appends(request: Request, *, with_tools: bool) -> bool:
+def appends(request: PromptRequest, *, with_tools: bool) -> bool:
     """Return whether the template, with these options, writes turns without looking back.
 
     Every probe conversation is rendered whole, and put together from its past (as it was rendered when the question
@@ -167,7 +169,7 @@ def appends(request: Request, *, with_tools: bool) -> bool:
     return all(_renders_in_parts(request, messages) for messages in probe_conversations(patterns))
 
 
-def _renders_in_parts(request: Request, messages: Sequence[dict[str, Any]]) -> bool:
+def _renders_in_parts(request: PromptRequest, messages: Sequence[dict[str, Any]]) -> bool:
     shielded = [request.template.shield.message(message, i) for i, message in enumerate(messages)]
     head = shielded[:1] if shielded[0]["role"] == "system" else []
     opened = opening(request, head)
@@ -192,7 +194,7 @@ def _renders_in_parts(request: Request, messages: Sequence[dict[str, Any]]) -> b
     return True
 
 
-class PastStore:
+class PrefixStore:
     """The pasts of the conversations that were built lately, in bounded memory.
 
     Args:
@@ -201,12 +203,12 @@ class PastStore:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._pasts: OrderedDict[Any, Past] = OrderedDict()
+        self._pasts: OrderedDict[Any, SettledPrefix] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
         self._appends: dict[tuple[str, bool], bool] = {}
 
-    def find(self, request: Request, messages: Sequence[Mapping[str, Any]]) -> Past | None:
+    def find(self, request: PromptRequest, messages: Sequence[Mapping[str, Any]]) -> SettledPrefix | None:
         """Return the longest past of this conversation that is remembered."""
         for question in question_positions(messages, MAX_NEW_QUESTIONS):
             key = _key(request, messages, question)
@@ -215,7 +217,7 @@ class PastStore:
                 return past
         return None
 
-    def put(self, request: Request, past: Past, *, instead_of: Past | None = None) -> None:
+    def put(self, request: PromptRequest, past: SettledPrefix, *, instead_of: SettledPrefix | None = None) -> None:
         """Remember a past; ``instead_of`` is the shorter one of the same conversation."""
         with self._lock:
             if instead_of is not None and len(instead_of.messages) < len(past.messages):
@@ -229,7 +231,7 @@ class PastStore:
             while self._num_bytes > self._max_bytes:
                 self._drop(next(iter(self._pasts)))
 
-    def grown_ids(self, past: Past, token_ids: Sequence[int]) -> list[int]:
+    def grown_ids(self, past: SettledPrefix, token_ids: Sequence[int]) -> list[int]:
         """Return a list that begins with a past's ids and these."""
         with self._lock:
             if len(past.token_ids) == past.num_tokens:
@@ -242,7 +244,7 @@ class PastStore:
         if past is not None:
             self._num_bytes -= past.num_bytes
 
-    def appends(self, request: Request, *, with_tools: bool) -> bool:
+    def appends(self, request: PromptRequest, *, with_tools: bool) -> bool:
         """Return :func:`appends`, tried out once for each set of options."""
         key = (request.key, with_tools)
         known = self._appends.get(key)
@@ -253,13 +255,13 @@ class PastStore:
             self._appends[key] = known
         return known
 
-    def distrust(self, request: Request) -> None:
+    def distrust(self, request: PromptRequest) -> None:
         """Render whole from now on: a prompt put together from parts was not the whole one."""
         self._appends[request.key, False] = self._appends[request.key, True] = False
 
 
-def _key(request: Request, messages: Sequence[Mapping[str, Any]], question: int) -> Any:
-    """Return what most likely tells this past from others; :meth:`Past.begins` makes sure."""
+def _key(request: PromptRequest, messages: Sequence[Mapping[str, Any]], question: int) -> Any:
+    """Return what most likely tells this past from others; :meth:`SettledPrefix.begins` makes sure."""
     return request.key, question, _hash(messages[0]), _hash(messages[question - 1])
 
 

@@ -24,7 +24,7 @@ from chatcore.prompts.template import (
 )
 from chatcore.prompts.tokenizer import PromptTokenizer
 
-__all__ = ["Answer", "EncodedPiece", "PieceEncoder", "read_answer"]
+__all__ = ["GeneratedRuns", "EncodedPiece", "PieceEncoder", "read_answer"]
 
 EncodedPiece = tuple[list[int], str]  # token ids, and the text that people read
 
@@ -40,10 +40,10 @@ class Run:
     text: str
 
 
-Answer = list[Run]
+GeneratedRuns = list[Run]
 
 
-def read_answer(token_ids: Sequence[int], tokenizer: PromptTokenizer) -> Answer | None:
+def read_answer(token_ids: Sequence[int], tokenizer: PromptTokenizer) -> GeneratedRuns | None:
     """Split the ids of a generated answer at the markup in it; None if they are not an answer's.
 
     The token that ended the answer may be among them. A token that structures turns may stand nowhere else: such ids
@@ -55,12 +55,12 @@ def read_answer(token_ids: Sequence[int], tokenizer: PromptTokenizer) -> Answer 
         return None
 
 
-def _split_at_markup(ids: list[int], tokenizer: PromptTokenizer) -> Answer | None:
+def _split_at_markup(ids: list[int], tokenizer: PromptTokenizer) -> GeneratedRuns | None:
     while ids and _structures_turns(ids[-1], tokenizer):
         ids.pop()
     if not tokenizer.has_control_token(ids):
         return [Run(None, ids, tokenizer.decode(ids))]
-    runs: Answer = []
+    runs: GeneratedRuns = []
     control_id: int | None = None
     run: list[int] = []
     for token_id in ids:
@@ -137,7 +137,7 @@ class PieceEncoder:
         self.cache = PieceCache(max_cache_bytes)
         self.strips_left = any(token.strips_left for token in tokenizer.control_tokens)
 
-    def encode(self, rendered: str, answers: Mapping[int, Answer]) -> list[EncodedPiece]:
+    def encode(self, rendered: str, answers: Mapping[int, GeneratedRuns]) -> list[EncodedPiece]:
         """Return the pieces of a rendered text, in order.
 
         Args:
@@ -203,7 +203,7 @@ class PieceEncoder:
         stripped = text.rstrip() if before_strip else text
         return (self._tokenizer.encoder.encode(stripped, begins_prompt=True) if stripped else []), text
 
-    def _generated_ids(self, pieces: list[str], answers: Mapping[int, Answer]) -> dict[int, list[int]]:
+    def _generated_ids(self, pieces: list[str], answers: Mapping[int, GeneratedRuns]) -> dict[int, list[int]]:
         """Return the ids of those pieces that a generated answer covers, by position."""
         kept: dict[int, list[int]] = {}
         for i, piece in enumerate(pieces):
@@ -218,7 +218,7 @@ class PieceEncoder:
         return kept
 
     def _place(
-        self, answer: Answer, pieces: list[str], i: int, kept: dict[int, list[int]], parts: tuple[str, str, str]
+        self, answer: GeneratedRuns, pieces: list[str], i: int, kept: dict[int, list[int]], parts: tuple[str, str, str]
     ) -> None:
         """Lay an answer's runs over the pieces around its text, as far as they say the same."""
         before, core, after = (self._alphabet.plain(REFERENCE.sub("", part)) for part in parts)
@@ -241,7 +241,7 @@ class PieceEncoder:
         if placed.start == 0 and head == answer[k].control_id:
             self._place_before(answer[:k], pieces, i, kept)
 
-    def _place_before(self, runs: Answer, pieces: list[str], i: int, kept: dict[int, list[int]]) -> None:
+    def _place_before(self, runs: GeneratedRuns, pieces: list[str], i: int, kept: dict[int, list[int]]) -> None:
         """Lay the runs before an answer's text over the pieces before it: what it thought."""
         for j, run in zip(reversed(range(1, i)), reversed(runs), strict=False):
             text = self._alphabet.plain(pieces[j][1:])

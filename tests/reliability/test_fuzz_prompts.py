@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.fuzz_prompt import Maker, attack
 from chat.conversations.conversation import Conversation, Message
-from chatcore.engine.outputs import Answer, OutputParser, make_parser_class
+from chatcore.engine.outputs import OutputCollector, OutputParser, make_parser_class
 from chatcore.engine.thread import Arrival
 from chatcore.errors import ChatError
 from chatcore.reply import Reply
@@ -186,7 +186,7 @@ def _written(rng: random.Random) -> str:
 
 def _read(rng: random.Random, parser: OutputParser, tokenizer: Any, text: str) -> tuple[list[Any], Reply]:
     """Give an answer to its parser, some tokens at a time; sometimes it is cut off."""
-    answer = Answer(parser=parser, prompt_token_ids=[1, 2], stop_token_ids=[], dropped_turns=0, started_s=0.0)
+    answer = OutputCollector(parser=parser, prompt_token_ids=[1, 2], stop_token_ids=[], dropped_turns=0, started_s=0.0)
     text = text.encode(errors="replace").decode()
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]

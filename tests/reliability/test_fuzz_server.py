@@ -26,7 +26,7 @@ from vllm.entrypoints.serve.exception_handling.register import init_exception_ha
 from chat.conversations.conversation import Conversation, Message, make_id
 from chat.server.api.prompts import PromptMaker
 from chat.server.api.routes import routers
-from chat.server.api.turns import Turns
+from chat.server.api.turns import RunningTurns
 from chat.server.guard.middleware import Guard
 from chat.server.settings.guard import GuardSettings
 from chat.server.settings.retention import ServedSettings
@@ -164,7 +164,9 @@ class Server:
         state = self.app.state
         state.conversation_store = self.store
         state.conversation_prompts = PromptMaker(builder, 512)
-        state.conversation_turns = Turns(self.store, ServedSettings(max_conversations=50), builder.stop_token_ids)
+        state.conversation_turns = RunningTurns(
+            self.store, ServedSettings(max_conversations=50), builder.stop_token_ids
+        )
         state.openai_serving_chat = state.openai_serving_responses = Busy()
         (folder / "keys").write_text(f"alice: {KEY}\n")
         self.guard = Guard(self.app, GuardSettings(key_file=str(folder / "keys"), max_messages=100))

@@ -12,7 +12,7 @@ from chat.store.local import LOCAL_OWNER, ConversationStore
 
 if TYPE_CHECKING:
     from chat.server.api.prompts import PromptMaker
-    from chat.server.api.turns import Turns
+    from chat.server.api.turns import RunningTurns
     from chat.server.limits.places import Place
 
 __all__ = ["cache_salt_of", "dropped_header", "owner_of", "place_of", "prompts_of", "store_of", "turns_of"]
@@ -42,9 +42,9 @@ def store_of(request: Request) -> ConversationStore:
     return store
 
 
-def turns_of(request: Request) -> Turns:
+def turns_of(request: Request) -> RunningTurns:
     """Return the turns that this process is giving answers in."""
-    turns: Turns = request.app.state.conversation_turns
+    turns: RunningTurns = request.app.state.conversation_turns
     return turns
 
 

@@ -23,7 +23,7 @@ from chat.server.api.access import cache_salt_of, dropped_header, owner_of, prom
 from chat.server.api.answers import Clock, chat_pieces, is_error
 from chat.server.api.problems import FLAT_REFUSALS, FlatRoute, RequestError
 from chat.server.api.prompts import TurnPrompt, ready_ids
-from chat.server.api.turns import Piece, Turn, Turns, behind
+from chat.server.api.turns import Piece, RunningTurn, RunningTurns, behind
 from chatcore.errors import ChatError, PromptTooLongError
 
 __all__ = ["router"]
@@ -117,7 +117,7 @@ async def chat_interactive(request: InteractiveRequest, raw_request: Request) ->
     return await exchange.alone(new)
 
 
-async def _cancel(turns: Turns, session_id: int, owner: str) -> InteractiveReply:
+async def _cancel(turns: RunningTurns, session_id: int, owner: str) -> InteractiveReply:
     if session_id == NO_SESSION:
         raise RequestError("please set a session_id to cancel a request", param="session_id")
     conversation_id = await asyncio.to_thread(turns.store.served.find_session, session_id, owner=owner)
@@ -151,7 +151,7 @@ class Exchange:
         self._session_id = NO_SESSION
         self._num_tokens = 0
 
-    async def in_session(self, turns: Turns, owner: str, said: Conversation) -> Response:
+    async def in_session(self, turns: RunningTurns, owner: str, said: Conversation) -> Response:
         """Answer, and remember what was said."""
         turn, is_new = await self._open(turns, owner, said)
         try:
@@ -182,7 +182,7 @@ class Exchange:
             return await self._too_long(conversation, error)
         return await self._reply(chat_pieces(await self._events(self._prompt), self._clock))
 
-    async def _open(self, turns: Turns, owner: str, said: Conversation) -> tuple[Turn, bool]:
+    async def _open(self, turns: RunningTurns, owner: str, said: Conversation) -> tuple[RunningTurn, bool]:
         """Open a turn in the session's conversation; begin one if there is none."""
         served, number = turns.store.served, self._request.session_id
         known = None if number == NO_SESSION else await asyncio.to_thread(served.find_session, number, owner=owner)

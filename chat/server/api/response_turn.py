@@ -18,7 +18,7 @@ from chat.server.api.conversations import public_id
 from chat.server.api.items import ItemIds, messages_of, read_items, to_items
 from chat.server.api.problems import error_body, status_of
 from chat.server.api.prompts import PromptMaker, TurnPrompt, ready_ids
-from chat.server.api.turns import Piece, Turn, behind
+from chat.server.api.turns import Piece, RunningTurn, behind
 from chat.store.server_state import KeptResponse
 from chatcore.errors import ChatError, EngineError, ResponseNotFoundError
 
@@ -52,7 +52,7 @@ class ResponseTurn:
     """
 
     def __init__(
-        self, request: Any, raw_request: Request, turn: Turn, response_id: str, *, begins: bool = False
+        self, request: Any, raw_request: Request, turn: RunningTurn, response_id: str, *, begins: bool = False
     ) -> None:
         self._request = request
         self._raw_request = raw_request

@@ -56,7 +56,7 @@ class ChatRoutes:
             ConfigError: the settings cannot be read.
         """
         from chat.server.api.prompts import PromptMaker
-        from chat.server.api.turns import Turns
+        from chat.server.api.turns import RunningTurns
         from chat.server.vllm_plugin.renderer import builder_for
 
         settings = ServedSettings.from_environment()
@@ -69,7 +69,7 @@ class ChatRoutes:
             state.online_renderer.default_chat_template_kwargs,
             _bos_token_ids(state.online_renderer.renderer.tokenizer),
         )
-        state.conversation_turns = Turns(state.conversation_store, settings, builder.stop_token_ids)
+        state.conversation_turns = RunningTurns(state.conversation_store, settings, builder.stop_token_ids)
         state.conversation_upkeep = asyncio.create_task(_expire_for_ever(state.conversation_store, settings))
 
 

@@ -33,13 +33,13 @@ WriterName = Annotated[str, Field(pattern=r"^[^ ]{1,200} [^ ]{1,80} [0-9]{1,7} [
 router = APIRouter(prefix="/v1/store", tags=["Store"], route_class=OpenAIRoute)
 
 
-class Body(BaseModel):
+class StrictModel(BaseModel):
     """What is sent or answered; an unknown field is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class StoreDescription(Body):
+class StoreDescription(StrictModel):
     """What tells a client that a server keeps conversations."""
 
     object: Literal["conversation_store"] = "conversation_store"
@@ -47,7 +47,7 @@ class StoreDescription(Body):
     owner: str = Field(description="whose conversations the key sees")
 
 
-class ConversationLine(Body):
+class StoredConversationLine(StrictModel):
     """One line of a list of conversations."""
 
     id: str
@@ -58,14 +58,14 @@ class ConversationLine(Body):
     unfinished: bool = False
 
 
-class ConversationList(Body):
+class ConversationList(StrictModel):
     """The latest conversations first."""
 
     object: Literal["list"] = "list"
-    data: list[ConversationLine]
+    data: list[StoredConversationLine]
 
 
-class HitLine(Body):
+class HitLine(StrictModel):
     """A message that was found."""
 
     conversation_id: str
@@ -75,14 +75,14 @@ class HitLine(Body):
     excerpt: str
 
 
-class HitList(Body):
+class HitList(StrictModel):
     """The latest messages first."""
 
     object: Literal["list"] = "list"
     data: list[HitLine]
 
 
-class StoredMessage(Body):
+class StoredMessage(StrictModel):
     """A message as it is kept."""
 
     id: Id
@@ -99,7 +99,7 @@ class StoredMessage(Body):
     created_at_utc: Seconds
 
 
-class ConversationFields(Body):
+class ConversationFields(StrictModel):
     """Fields of a conversation; of changes only those that have changed."""
 
     title: Annotated[str, Field(max_length=1000)] = ""
@@ -120,7 +120,7 @@ class WholeConversation(ConversationFields):
     messages: list[StoredMessage]
 
 
-class ConversationDocument(Body):
+class ConversationDocument(StrictModel):
     """The JSON that ``conversations export`` writes."""
 
     format: str
@@ -128,7 +128,7 @@ class ConversationDocument(Body):
     conversation: WholeConversation
 
 
-class ConversationChanges(Body):
+class ConversationChanges(StrictModel):
     """What is new of one conversation. ``tip_id``: the last message of the path that the writer is on."""
 
     conversation_id: Id
@@ -140,7 +140,7 @@ class ConversationChanges(Body):
     tip_id: Id | None = None
 
 
-class ChangesRequest(Body):
+class ChangesRequest(StrictModel):
     """Changes of one writer, all of which are kept or none. ``is_over``: nobody is at work on these conversations."""
 
     writer: WriterName
@@ -148,13 +148,13 @@ class ChangesRequest(Body):
     is_over: bool = False
 
 
-class WriterRequest(Body):
+class WriterRequest(StrictModel):
     """Who asks for it."""
 
     writer: WriterName
 
 
-class Deleted(Body):
+class Deleted(StrictModel):
     """What was deleted."""
 
     id: str
@@ -179,7 +179,7 @@ def list_conversations(request: Request, limit: Limit = 50, unfinished: bool = F
     """Return the latest conversations, or the latest whose last turn was cut off."""
     store, owner = store_of(request), owner_of(request)
     found = store.unfinished(owner=owner, limit=limit) if unfinished else store.recent(owner=owner, limit=limit)
-    return ConversationList(data=[ConversationLine.model_validate(line, from_attributes=True) for line in found])
+    return ConversationList(data=[StoredConversationLine.model_validate(line, from_attributes=True) for line in found])
 
 
 @router.get(

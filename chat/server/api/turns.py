@@ -22,7 +22,7 @@ from chat.store.leases import Lease
 from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, EngineError, QuotaExceededError, StoreError
 
-__all__ = ["Ending", "Piece", "Turn", "Turns", "behind"]
+__all__ = ["Ending", "Piece", "RunningTurn", "RunningTurns", "behind"]
 
 SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 LOOK_INTERVAL_S = 0.25  # how often the marks are read that others leave to stop an answer
@@ -55,7 +55,7 @@ class Piece:
 Ending = Callable[[Message, ChatError | None], None]
 
 
-class Turns:
+class RunningTurns:
     """The turns that this process is giving answers in.
 
     Args:
@@ -68,7 +68,7 @@ class Turns:
         self.store = store
         self.settings = settings
         self.stop_token_ids = frozenset(stop_token_ids)
-        self.running: dict[str, Turn] = {}
+        self.running: dict[str, RunningTurn] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._saver: asyncio.Task[None] | None = None
 
@@ -91,8 +91,8 @@ class Turns:
         if limit and self.store.served.num_conversations(owner) + num_new > limit:
             raise QuotaExceededError(f"{limit} conversations are the most that this server keeps", hint="Delete some.")
 
-    async def open(self, conversation_id: str, *, owner: str, name: str | None = None) -> Turn:
-        """Take the lease of a turn and load its conversation; :meth:`Turn.close` it if it does not begin.
+    async def open(self, conversation_id: str, *, owner: str, name: str | None = None) -> RunningTurn:
+        """Take the lease of a turn and load its conversation; :meth:`RunningTurn.close` it if it does not begin.
 
         Args:
             name: what nobody else may hold meanwhile; the conversation itself if left out.
@@ -101,11 +101,11 @@ class Turns:
         """
         return await asyncio.to_thread(self._open, conversation_id, owner, name)
 
-    def _open(self, conversation_id: str, owner: str, name: str | None) -> Turn:
+    def _open(self, conversation_id: str, owner: str, name: str | None) -> RunningTurn:
         turn_id, leases = make_id(), self.store.leases
         lease = leases.take(conversation_id, turn_id, owner=owner, name=name, max_turns=self.settings.max_turns)
         try:
-            return Turn(self, self.store.load(conversation_id, owner=owner), lease)
+            return RunningTurn(self, self.store.load(conversation_id, owner=owner), lease)
         except BaseException:
             leases.release(lease)
             raise
@@ -119,7 +119,7 @@ class Turns:
         while await asyncio.to_thread(leases.is_held, conversation_id) and time.monotonic() < deadline_s:
             await asyncio.sleep(0.05)
 
-    def watch(self, turn: Turn) -> None:
+    def watch(self, turn: RunningTurn) -> None:
         """Keep from now on what there is of a turn's answer, and look whether somebody wants it to stop."""
         self.running[turn.id] = turn
         if self._watcher is None or self._watcher.done():
@@ -177,13 +177,13 @@ class Growth:
         num_pieces: so many pieces are in it.
     """
 
-    turn: Turn
+    turn: RunningTurn
     answer: Message
     num_pieces: int
 
 
 @dataclass(slots=True)
-class Turn:
+class RunningTurn:
     """One turn of a conversation, from its lease to its end.
 
     Attributes:
@@ -195,7 +195,7 @@ class Turn:
         saving: whoever writes this answer at the moment, or did so last.
     """
 
-    turns: Turns
+    turns: RunningTurns
     conversation: Conversation
     lease: Lease
     on_end: Ending | None = None

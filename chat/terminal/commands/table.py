@@ -17,7 +17,7 @@ from chatcore.errors import CommandError, UnknownCommandError
 if TYPE_CHECKING:
     from chat.terminal.repl import Repl
 
-__all__ = ["COMMANDS", "Command", "Invocation", "Message", "PathLike", "find_command", "parse"]
+__all__ = ["COMMANDS", "Command", "Invocation", "PlainText", "PathLike", "find_command", "parse"]
 
 Handler = Callable[["Repl", str], None]
 Values = Callable[["Repl"], Iterable[tuple[str, str]]]  # what may follow a command, each with a remark
@@ -106,7 +106,7 @@ COMMANDS: tuple[Command, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PlainText:
     """A line that is to be sent to the model."""
 
     text: str
@@ -127,24 +127,24 @@ class PathLike:
     text: str
 
 
-def parse(line: str) -> Message | Invocation | PathLike:
+def parse(line: str) -> PlainText | Invocation | PathLike:
     """Return what a line means.
 
     Raises:
         UnknownCommandError: it begins with a slash, and no command is meant.
 
     >>> parse("//etc is a folder"), parse("half/half \\\\")
-    (Message(text='/etc is a folder'), Message(text='half/half \\\\'))
+    (PlainText(text='/etc is a folder'), PlainText(text='half/half \\\\'))
     >>> parse("/regen temperature=1").command.name
     'retry'
     """
     start = line.lstrip()
     if start.startswith(("//", "／／")):
-        return Message(start[1:])
+        return PlainText(start[1:])
     if start.startswith(("。", "、")):  # what the slash key types while a Chinese input method is on
         return _invocation_or_message(line, start[1:])
     if not start.startswith(("/", "／")):
-        return Message(line)
+        return PlainText(line)
     words = start[1:].split(maxsplit=1)
     name = words[0] if words else ""
     if "/" in name or name.endswith((":", "：", ",")):
@@ -161,10 +161,10 @@ def parse(line: str) -> Message | Invocation | PathLike:
     return Invocation(command, argument)
 
 
-def _invocation_or_message(line: str, rest: str) -> Message | Invocation:
+def _invocation_or_message(line: str, rest: str) -> PlainText | Invocation:
     words = rest.split(maxsplit=1)
     command = _named(words[0]) if words else None
-    return Invocation(command, words[1] if len(words) > 1 else "") if command and words else Message(line)
+    return Invocation(command, words[1] if len(words) > 1 else "") if command and words else PlainText(line)
 
 
 def _named(name: str) -> Command | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chat.conversations.conversation import Conversation, Message
-from chat.session.answer import Answer
-from chat.session.stored import NOT_RUN, Talk
+from chat.session.answer import PartialAnswer
+from chat.session.stored import NOT_RUN, StoredConversation
 from chat.store.local import ConversationStore
 from vllm_wrapper import Reply, ToolCall
 
@@ -14,16 +14,16 @@ CALLS = (ToolCall("call-1", "add", '{"a": 1}'), ToolCall("call-2", "add", '{"a":
 
 
 @pytest.fixture
-def talk(tmp_path) -> Talk:
+def talk(tmp_path) -> StoredConversation:
     kept = ConversationStore(tmp_path / "conversations.sqlite")
-    return Talk(lambda: kept, Conversation(), on_trouble=lambda error: pytest.fail(str(error)))
+    return StoredConversation(lambda: kept, Conversation(), on_trouble=lambda error: pytest.fail(str(error)))
 
 
-def answer(talk: Talk, reply: Reply) -> None:
-    talk.saver(continuing=False).finish(Answer(reply.text, reply=reply))
+def answer(talk: StoredConversation, reply: Reply) -> None:
+    talk.saver(continuing=False).finish(PartialAnswer(reply.text, reply=reply))
 
 
-def ask_for_calls(talk: Talk) -> None:
+def ask_for_calls(talk: StoredConversation) -> None:
     talk.add_message("How much is it?")
     answer(talk, Reply("", tool_calls=CALLS, finish_reason="tool_calls"))
 

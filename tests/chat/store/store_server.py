@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from chat.server.api import store_routes
-from chat.server.api.turns import Turns
+from chat.server.api.turns import RunningTurns
 from chat.server.settings.retention import ServedSettings
 from chat.store.local import ConversationStore
 
@@ -73,7 +73,7 @@ class StoreServer:
         app.include_router(store_routes.router)
         app.include_router(model_routes)
         app.state.conversation_store = self.store
-        app.state.conversation_turns = Turns(self.store, self.settings)
+        app.state.conversation_turns = RunningTurns(self.store, self.settings)
         app.add_middleware(Keys, server=self)
         config = uvicorn.Config(app, port=self.port, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)

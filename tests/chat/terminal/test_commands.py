@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chat.config import Settings
-from chat.terminal.commands.table import COMMANDS, Invocation, Message, PathLike, find_command, parse
+from chat.terminal.commands.table import COMMANDS, Invocation, PathLike, PlainText, find_command, parse
 from chatcore.errors import CommandError, EngineError, UnknownCommandError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
@@ -40,12 +40,12 @@ def test_a_command_is_found_by_name_alias_beginning_and_chinese_name(line: str, 
 )
 def test_everything_else_is_a_message_letter_by_letter(line: str) -> None:
     """Also one letter (mlx took it for a command), and a slash or backslash at the end (llama-cli ate it)."""
-    assert parse(line) == Message(line)
+    assert parse(line) == PlainText(line)
 
 
 def test_two_slashes_send_one() -> None:
-    assert parse("//etc/hosts") == Message("/etc/hosts")
-    assert parse("／／帮助") == Message("／帮助")
+    assert parse("//etc/hosts") == PlainText("/etc/hosts")
+    assert parse("／／帮助") == PlainText("／帮助")
 
 
 @pytest.mark.parametrize("line", ["/etc/hosts: what is this", "/tmp", "/usr/bin/env", "/hello: you"])

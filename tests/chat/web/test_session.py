@@ -17,7 +17,7 @@ from chat.conversations.conversation import Conversation, Message
 from chat.store.local import ConversationStore
 from chat.web import view
 from chat.web.open_pages import Pages, act
-from chat.web.session import Person, Session
+from chat.web.session import PageSession, Person
 from chat.web.texts import TEXTS, Texts
 from chat.web.users import OwnedStore, People, by_key_file
 from chatcore.errors import ChatError, EngineError, SamplingError
@@ -33,30 +33,30 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 
 @pytest.fixture
-def make_session(store: ConversationStore) -> Callable[..., Session]:
-    def make(*scripts: Any, owner: str = "local", **options: Any) -> Session:
+def make_session(store: ConversationStore) -> Callable[..., PageSession]:
+    def make(*scripts: Any, owner: str = "local", **options: Any) -> PageSession:
         backend = ScriptedBackend(*scripts, **options)
         person = Person(f"id-of-{owner}", owner, OwnedStore(store, owner), backend)
-        return Session(person, Settings(system="Be brief."), Texts("en"))
+        return PageSession(person, Settings(system="Be brief."), Texts("en"))
 
     return make
 
 
-def finish(session: Session) -> None:
+def finish(session: PageSession) -> None:
     """Wait until the answer is over, as the page does."""
     if session.answering is not None:
         assert session.answering.wait(10)
     session.take_outcome()
 
 
-def say(session: Session, text: str) -> str:
+def say(session: PageSession, text: str) -> str:
     session.send(text)
     finish(session)
     answer = session.talk.last_answer()
     return answer.content if answer else ""
 
 
-def contents(session: Session) -> list[str]:
+def contents(session: PageSession) -> list[str]:
     return [message.content for message in session.talk.conversation.path()]
 
 

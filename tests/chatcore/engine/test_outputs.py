@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 import regex
 
-from chatcore.engine.outputs import Answer, num_whole
+from chatcore.engine.outputs import OutputCollector, num_whole
 from chatcore.engine.thread import Arrival
 
 
 def answer_to(pieces, *, num_top=-1, finish_reason="stop", **options):
     """Feed an answer piece by piece; return (deltas of each piece, the reply)."""
-    answer = Answer(
+    answer = OutputCollector(
         parser=None,
         prompt_token_ids=[1, 2],
         stop_token_ids=[0],
@@ -78,7 +78,7 @@ def test_nothing_is_held_back_of_ordinary_text():
 def test_the_stop_token_is_no_part_of_the_reply():
     _, reply = answer_to(["a", "b"])
     assert reply.token_ids == (1, 2)
-    answer = Answer(parser=None, prompt_token_ids=[1], stop_token_ids=[9], dropped_turns=0, started_s=0.0)
+    answer = OutputCollector(parser=None, prompt_token_ids=[1], stop_token_ids=[9], dropped_turns=0, started_s=0.0)
     completion = SimpleNamespace(text="a", token_ids=[5, 9], logprobs=None)
     output = SimpleNamespace(outputs=[completion], num_cached_tokens=0, finished=True, prompt_logprobs=None)
     answer.take(Arrival(1.0, output))

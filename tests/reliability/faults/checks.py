@@ -9,8 +9,8 @@ import sqlite3
 from pathlib import Path
 
 from chat.conversations.conversation import Conversation
-from chat.session.answer import Answer
-from chat.session.stored import Talk
+from chat.session.answer import PartialAnswer
+from chat.session.stored import StoredConversation
 from chat.store.changes import is_open
 from chat.store.local import ConversationStore
 from chatcore.errors import ConversationNotFoundError
@@ -67,9 +67,9 @@ def _ends_open(conversation: Conversation) -> bool:
 def check_next_turn(store: ConversationStore, conversation: Conversation) -> None:
     """Go on with a conversation as the terminal does, and read it back."""
     before = [(m.id, m.content, m.status) for m in conversation.path()]
-    talk = Talk(lambda: store, conversation, on_trouble=_fail)
+    talk = StoredConversation(lambda: store, conversation, on_trouble=_fail)
     talk.add_message("What did I say?")
-    saver, answer = talk.saver(continuing=False), Answer(text="You")
+    saver, answer = talk.saver(continuing=False), PartialAnswer(text="You")
     saver.save(answer)
     answer.end(make_reply("You said that."))
     saver.finish(answer)

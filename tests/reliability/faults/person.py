@@ -1,4 +1,4 @@
-"""Somebody who talks, as the terminal does it: through ``Talk`` and a store, with answers that grow."""
+"""Somebody who talks, as the terminal does it: through ``StoredConversation`` and a store, with answers that grow."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from chat.conversations.conversation import Conversation
-from chat.session.answer import Answer
-from chat.session.stored import Talk
+from chat.session.answer import PartialAnswer
+from chat.session.stored import StoredConversation
 from chatcore.errors import StoreError
 from tests.reliability.faults.journal import Journal, WitnessedStore
 from vllm_wrapper import Delta, Reply, Usage
@@ -91,7 +91,7 @@ class Person:
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
-        saver, answer = self.talk.saver(continuing=False), Answer()
+        saver, answer = self.talk.saver(continuing=False), PartialAnswer()
         text = self._text(60)
         for start in range(0, len(text), 40):
             answer.add(Delta("text", text[start : start + 40]))
@@ -108,8 +108,8 @@ class Person:
             words += ["much"] * 4000  # more than a page of the database holds
         return f"mark{self._number}x {' '.join(words)}".rstrip()
 
-    def _new_talk(self) -> Talk:
-        return Talk(lambda: self._store, Conversation(), on_trouble=self._trouble)
+    def _new_talk(self) -> StoredConversation:
+        return StoredConversation(lambda: self._store, Conversation(), on_trouble=self._trouble)
 
     def _trouble(self, error: StoreError) -> None:
         self._journal.write("trouble", said=str(error), hint=error.hint)

@@ -14,7 +14,7 @@ import pytest
 from chat.conversations.conversation import Conversation
 from chat.server.api.prompts import PromptMaker
 from chat.server.api.response_turn import ResponseTurn
-from chat.server.api.turns import Turns
+from chat.server.api.turns import RunningTurns
 from chat.server.settings.retention import ServedSettings
 from chat.store.local import ConversationStore
 from chatcore.errors import StoreError
@@ -72,7 +72,7 @@ class Fixture:
         self.store = ConversationStore.in_memory()
         self.engine = Engine(is_endless=background)
         builder = PromptBuilder.from_pretrained(DEMO_MODEL_DIR)
-        self.turns = Turns(self.store, ServedSettings(), builder.stop_token_ids)
+        self.turns = RunningTurns(self.store, ServedSettings(), builder.stop_token_ids)
         self.conversation = self.store.create()
         state = SimpleNamespace(conversation_prompts=PromptMaker(builder, 512), openai_serving_responses=self.engine)
         self._raw_request = SimpleNamespace(app=SimpleNamespace(state=state), state=SimpleNamespace())

@@ -10,7 +10,7 @@ import pytest
 
 from chat.conversations.conversation import Message
 from chat.server.api import turns as turns_module
-from chat.server.api.turns import Piece, Turns
+from chat.server.api.turns import Piece, RunningTurns
 from chat.server.settings.retention import ServedSettings
 from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, ConversationBusyError, EngineError, QuotaExceededError, StoreError
@@ -52,7 +52,7 @@ def test_an_answer_is_on_disk_before_its_last_piece_goes_out(store):
     conversation = store.create()
 
     async def talk():
-        turns = Turns(store, ServedSettings(), [STOP])
+        turns = RunningTurns(store, ServedSettings(), [STOP])
         turn = await begun(turns, conversation, words("Hel", "lo"))
         async for piece in turn.pieces():
             if piece.finish_reason is None:
@@ -75,7 +75,7 @@ def test_the_question_is_on_disk_before_anything_is_generated(store):
         yield Piece(finish_reason="stop")
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, source(), "the question")
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, source(), "the question")
         return [piece async for piece in turn.pieces()]
 
     seen = []
@@ -93,7 +93,7 @@ def test_what_came_is_kept_also_when_the_engine_falls_silent(store, monkeypatch)
         await asyncio.sleep(30)
 
     async def talk():
-        await begun(Turns(store, ServedSettings()), conversation, source())
+        await begun(RunningTurns(store, ServedSettings()), conversation, source())
         while answer_in(store, conversation).role == "user":
             await asyncio.sleep(0.01)
         return answer_in(store, conversation)
@@ -107,7 +107,7 @@ def test_a_long_answer_is_kept_while_it_grows(store, monkeypatch):
     conversation = store.create()
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, words(*"abcdef", pause_s=0.1))
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, words(*"abcdef", pause_s=0.1))
         found = []
         async for _ in turn.pieces():
             found.append(answer_in(store, conversation))
@@ -132,7 +132,7 @@ def test_all_answers_that_grow_are_written_together(store, monkeypatch):
     monkeypatch.setattr(store, "grow", counted)
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         begins = [begun(turns, store.create(), words(*"abcdefghij", pause_s=0.1)) for _ in range(4)]
         answers = await asyncio.gather(*begins)
         for turn in answers:
@@ -164,7 +164,7 @@ def test_a_growing_answer_that_cannot_be_kept_is_kept_the_next_time(store, monke
         await asyncio.sleep(30)
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         for conversation in conversations:
             await begun(turns, conversation, source())
         while any(answer_in(store, conversation).content != "Once upon" for conversation in conversations):
@@ -183,7 +183,7 @@ def test_a_conversation_that_is_deleted_meanwhile_does_not_keep_others_from_bein
         await asyncio.sleep(30)
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         await begun(turns, deleted, source())
         store.delete(deleted.id)
         await begun(turns, other, source())
@@ -209,7 +209,7 @@ def test_whoever_leaves_ends_the_answer_and_keeps_what_came(store):
             closed.append(True)
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         turn = await begun(turns, conversation, source())
         async with contextlib.aclosing(turn.pieces()) as pieces:
             async for _ in pieces:
@@ -234,7 +234,7 @@ def test_a_mark_of_another_process_ends_the_answer_within_a_third_of_a_second(st
         await asyncio.sleep(60)
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, source())
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, source())
         pieces = turn.pieces()
         await anext(pieces)
         begun_s = time.monotonic()
@@ -257,7 +257,7 @@ def test_nothing_is_left_of_an_answer_that_was_stopped_before_its_first_word(sto
         yield Piece(text="never")
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, source())
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, source())
         await asyncio.sleep(0.05)
         turn.cancel()
         return [piece.finish_reason async for piece in turn.pieces()]
@@ -278,7 +278,7 @@ def test_an_engine_that_fails_is_said_and_what_came_is_kept(store, raised, said)
         raise raised
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, source())
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, source())
         return [piece async for piece in turn.pieces()]
 
     with pytest.raises(ChatError, match=said):
@@ -291,7 +291,7 @@ def test_an_answer_that_cannot_be_kept_is_not_called_finished(store, monkeypatch
     conversation = store.create()
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, words("Hello"))
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, words("Hello"))
 
         def fail(*_):
             raise StoreError("the disk is full")
@@ -314,7 +314,7 @@ def test_what_is_to_be_done_at_the_end_is_done_before_the_lease_is_free(store):
         turn.begin(words("Hello"))
         return turn.id, [piece async for piece in turn.pieces()]
 
-    turns = Turns(store, ServedSettings())
+    turns = RunningTurns(store, ServedSettings())
     turn_id, _ = run(talk())
     assert seen == [("Hello", None, {turn_id})]
 
@@ -323,7 +323,7 @@ def test_an_answer_that_stays_goes_on_when_nobody_listens(store):
     conversation = store.create()
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         turn = await turns.open(conversation.id, owner="local")
         turn.stays = True
         turn.begin(words("He", "llo", pause_s=0.05))
@@ -340,7 +340,7 @@ def test_a_conversation_gives_one_answer_at_a_time(store):
     conversation = store.create()
 
     async def talk():
-        turns = Turns(store, ServedSettings())
+        turns = RunningTurns(store, ServedSettings())
         turn = await turns.open(conversation.id, owner="local")
         with pytest.raises(ConversationBusyError):
             await turns.open(conversation.id, owner="local")
@@ -351,7 +351,7 @@ def test_a_conversation_gives_one_answer_at_a_time(store):
 
 
 def test_quotas_hold_for_each_owner(store):
-    turns = Turns(store, ServedSettings(max_conversations=2, max_turns=1))
+    turns = RunningTurns(store, ServedSettings(max_conversations=2, max_turns=1))
     first, second = turns.create(owner="ann"), turns.create(owner="ann")
     with pytest.raises(QuotaExceededError, match="2 conversations"):
         turns.create(owner="ann")
@@ -374,7 +374,7 @@ def test_thinking_is_kept_without_the_blank_lines_of_its_markup(store):
         yield Piece(finish_reason="stop")
 
     async def talk():
-        turn = await begun(Turns(store, ServedSettings()), conversation, source())
+        turn = await begun(RunningTurns(store, ServedSettings()), conversation, source())
         return [piece async for piece in turn.pieces()]
 
     run(talk())
