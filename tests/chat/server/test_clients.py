@@ -212,18 +212,19 @@ def test_conversations_are_the_keys_own(server):
 
 def test_a_conversation_goes_from_the_command_line_to_the_server_and_back(server, tmp_path):
     at = ["--url", server.url, "--api-key-file", str(server.key_file)]
-    asked = run("ask", "My name is Quentor.", "--continue", "--system", "", "--temperature", "0", "--no-think", *at)
+    with_key = find_store(server.url, api_key=server.keys["local"])
+    begun = with_key.create()
+    asked = run("ask", "My name is Quentor.", "--conversation", begun.id, "--temperature", "0", "--no-think", *at)
     assert asked.returncode == 0, asked.stderr
     again = run("ask", "What is my name?", "--continue", "--temperature", "0", "--no-think", *at)
     assert again.stdout == "Your name is Quentor.\n", again.stderr
-    with_key = find_store(server.url, api_key=server.keys["local"])
-    (line,) = [line for line in with_key.recent(limit=100) if line.title == "My name is Quentor."]
-    kept = with_key.load(line.id)
+    kept = with_key.load(begun.id)
+    assert kept.path()[0].content == "My name is Quentor."
     assert [m.role for m in kept.path()] == ["user", "assistant", "user", "assistant"]
     assert all(m.token_ids for m in kept.path() if m.role == "assistant")
     file = tmp_path / "kept.json"
-    assert run("conversations", "export", line.id[:8], str(file), *at).returncode == 0
-    assert run("conversations", "delete", line.id, "--yes", *at).returncode == 0
+    assert run("conversations", "export", begun.id[:8], str(file), *at).returncode == 0
+    assert run("conversations", "delete", begun.id, "--yes", *at).returncode == 0
     assert with_key.search("Quentor") == []
     assert run("conversations", "import", str(file), *at).returncode == 0
     found = run("conversations", "search", "Quentor", *at)

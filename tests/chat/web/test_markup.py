@@ -154,7 +154,7 @@ def test_a_long_file_is_folded() -> None:
     assert "<details" not in plain_html("```\nshort\n```")
 
 
-@pytest.mark.parametrize("name", ["markup", "pages", "texts"])
+@pytest.mark.parametrize("name", ["markup", "open_pages", "texts"])
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"chat.web.{name}"))
     assert results.attempted > 0
