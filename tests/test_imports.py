@@ -21,7 +21,6 @@ FLOORS = [
     {"chat.store", "chat.config"},
     {"chat.backends", "chat.client"},
     {"chat.session"},
-    {"chat.cli.options"},
     {"chat.terminal", "chat.web", "chat.doctor", "chat.stack", "chat.server", "chat.server.settings"},
     {"chat.server.limits"},
     {"chat.server.vllm_plugin"},

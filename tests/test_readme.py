@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-import vllm_deploy
 import vllm_wrapper
+from chat.cli.main import whole_parser
 from tests.program import ROOT
 
 pytestmark = pytest.mark.usefixtures("no_host_is_left")
@@ -50,14 +50,6 @@ def ours(words: list[str]) -> list[str] | None:
     if words[:2] == ["python", "vllm_deploy.py"]:
         return words[2:]
     return words[1:] if words[:1] == ["vllm-deploy"] else None
-
-
-def whole_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """Return the parser with every command's options."""
-    parser, by_name = vllm_deploy.build_parser()
-    for name, (module, _) in vllm_deploy.ROOMS.items():
-        vllm_deploy.fill_room_options(by_name[name], module)
-    return parser, by_name
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chat.backends.engine_host_client import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
+from chat.backends.base import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
 from chat.net.http_client import GENERATED_IDS, SESSION_HEADER, api_url_of, cause_of, uses_proxies
 from chatcore.errors import ChatError, EngineError, PromptTooLongError, SamplingError
 from chatcore.reply import Delta, MessageDict, Reply, ToolCall, Usage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from chat.backends.engine_host_client import Backend, BackendStream
+from chat.backends.base import Backend, BackendStream
+from chat.cli.options import add_engine_options, add_reply_options
 from chat.conversations.conversation import Conversation, Message
 from chat.session.answer import PartialAnswer, kept_meanwhile
+from chat.session.setup import make_backend, open_store, read_settings, reply_options
 from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from chatcore.errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, StoreError, describe
 from chatcore.reply import Reply, ToolCall
@@ -30,10 +33,12 @@ __all__ = [
     "EXIT_TOO_LONG",
     "EXIT_UNREACHABLE",
     "Tools",
+    "add_options",
     "ask",
     "ask_a_person",
     "ask_in_conversation",
     "open_tools",
+    "run",
 ]
 
 EXIT_OK = 0
@@ -297,3 +302,35 @@ def _print_answer(stream: BackendStream, answer: PartialAnswer, output: TextIO |
         output.write("\n")
         output.flush()
     return reply
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What ``ask`` takes."""
+    command.add_argument("question", nargs="*", help="standard input is added if it is not a terminal")
+    command.add_argument("-f", "--file", type=Path, help="add this file's text to the question")
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    command.add_argument("-c", "--continue", dest="continue_last", action="store_true", help="the last conversation")
+    command.add_argument("--tools", action="store_true", help="the model may call the configured tools; asks each time")
+    command.add_argument("--auto-tools", action="store_true", help="the same, without asking")
+    command.add_argument("--conversation", metavar="ID", help="ask in this conversation, and keep the answer there")
+    add_engine_options(command)
+    add_reply_options(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer one question."""
+    settings = read_settings(options)
+    question = read_question(options.question, options.file, sys.stdin)
+    backend = make_backend(settings)
+    how: dict[str, Any] = {"as_json": options.json, "options": reply_options(settings)}
+    try:
+        with open_tools(settings, is_wanted=options.tools, is_asking=not options.auto_tools) as tools:
+            if options.continue_last or options.conversation:
+                store = open_store(settings)
+                conversation = find_conversation(store, options.conversation, settings.system)
+                return ask_in_conversation(backend, store, conversation, question, tools=tools, **how)
+            messages = [{"role": "system", "content": settings.system}] if settings.system else []
+            messages.append({"role": "user", "content": question})
+            return ask(backend, messages, tools=tools, **how)
+    finally:
+        backend.close()

@@ -7,9 +7,11 @@ run with the same files goes on where the first one stopped. A line that cannot 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chat.backends.engine_host_client import Backend, BackendStream
+from chat.backends.base import Backend, BackendStream
+from chat.cli.options import add_engine_options, add_reply_options
+from chat.session.setup import make_backend, read_settings, reply_options
 from chatcore.errors import ChatError, InvalidMessageError, to_dict
 from chatcore.reply import Reply, TokenLogprob
 
-__all__ = ["BatchResult", "run_batch"]
+__all__ = ["BatchResult", "add_options", "run", "run_batch"]
 
 MAX_OPEN_REQUESTS = 128  # at once; the engine batches them, and more would only wait there
 NOT_SAMPLING = {"messages", "model", "stream", "stream_options", "id", "user", "metadata"}
@@ -281,3 +285,30 @@ def _completion(reply: Reply) -> dict[str, Any]:
 
 def _as_openai(candidate: TokenLogprob) -> dict[str, Any]:
     return {"token": candidate.text, "logprob": candidate.logprob, "bytes": list(candidate.text.encode())}
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What ``batch`` takes."""
+    command.add_argument("input", type=Path, help='JSON lines: {"messages": [...]}, or OpenAI\'s batch format')
+    command.add_argument("output", type=Path, help="where replies go; run again, and it goes on where it stopped")
+    command.add_argument("--limit", type=int, help="answer at most so many lines in this run")
+    add_engine_options(command)
+    add_reply_options(command)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer a file of conversations."""
+    settings = read_settings(options)
+    backend = make_backend(settings)
+    try:
+        result = run_batch(backend, options.input, options.output, options=reply_options(settings), limit=options.limit)
+    finally:
+        backend.close()
+    print(
+        f"{result.num_done} answered, {result.num_failed} failed, {result.num_before} before: {options.output}",
+        file=sys.stderr,
+    )
+    if result.interrupted:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+    return 0

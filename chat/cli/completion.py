@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chatcore.errors import ChatError
 
-__all__ = ["SHELLS", "complete"]
+__all__ = ["SHELLS", "add_options", "complete", "run"]
 
 SHELLS = ("bash", "zsh", "tcsh")
 PROGRAM = "vllm-deploy"
@@ -42,3 +42,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield from _actions(command)
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What ``completion`` takes."""
+    command.add_argument("shell", choices=SHELLS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the script."""
+    from chat.cli.main import whole_parser
+
+    parser, _ = whole_parser()
+    print(complete(parser, options.shell))
+    return 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chat.cli.options import add_server_options
 from chat.conversations import files
+from chat.session.setup import open_store, read_settings
 from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
     from chat.store.base import Store
 
-__all__ = ["delete", "export", "import_file", "list_conversations", "search", "show"]
+__all__ = ["add_options", "delete", "export", "import_file", "list_conversations", "run", "search", "show"]
 
 SHORT_ID = 8  # characters of an id that are shown; any beginning that fits one conversation only will do
 
@@ -69,3 +72,43 @@ def delete(store: Store, conversation_id: str, *, confirmed: bool) -> None:
             return
     store.delete(conversation.id)
     print(f"deleted {conversation.id[:SHORT_ID]}  {conversation.title}")
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What ``conversations`` takes."""
+    actions = command.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="the latest first")
+    listing.add_argument("--limit", type=int, default=20)
+    show = actions.add_parser("show", help="print a conversation")
+    search = actions.add_parser("search", help="messages that hold these words")
+    search.add_argument("words", nargs="+")
+    export = actions.add_parser("export", help="write a conversation to .md, .json or .jsonl")
+    bring = actions.add_parser("import", help="read conversations from .json or .jsonl")
+    delete = actions.add_parser("delete", help="delete a conversation for ever")
+    for action in (show, export, delete):
+        action.add_argument("id", help="an id from the list, or its beginning")
+    for action in (listing, show, search, export, bring, delete):
+        add_server_options(action, "a server of ours that keeps conversations, instead of this machine")
+    export.add_argument("file", type=Path)
+    export.add_argument("--overwrite", action="store_true", help="replace an existing file")
+    bring.add_argument("file", type=Path)
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def run(options: argparse.Namespace) -> int:
+    """List, show, search, export, import or delete conversations."""
+    store = open_store(read_settings(options), must_be_remote=bool(options.url), must_be_kept=True)
+    match options.action:
+        case "list":
+            list_conversations(store, limit=options.limit)
+        case "show":
+            show(store, options.id)
+        case "search":
+            search(store, " ".join(options.words))
+        case "export":
+            export(store, options.id, options.file, overwrite=options.overwrite)
+        case "import":
+            import_file(store, options.file)
+        case "delete":
+            delete(store, options.id, confirmed=options.yes)
+    return 0

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chat.backends.engine_host_client import Backend, Fit, ModelInfo
+from chat.backends.base import Backend, Fit, ModelInfo
 from chat.session.stored import StoredConversation
 from chat.session.window import Cut, choose_cut
 

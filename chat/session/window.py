@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from chat.backends.engine_host_client import Fit
+from chat.backends.base import Fit
 from chatcore.errors import PromptError
 from chatcore.reply import MessageDict
 
@@ -65,7 +65,7 @@ def choose_cut(
     """Return which messages go into the prompt.
 
     Args:
-        fit: counts messages (:meth:`chat.backends.engine_host_client.Backend.fit`).
+        fit: counts messages (:meth:`chat.backends.base.Backend.fit`).
         messages: the whole conversation.
         pinned: indices of messages whose turns must stay.
         already_dropped: indices of messages that an earlier cut left out.

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from chat.backends.engine_host_client import BackendStream
+from chat.backends.base import BackendStream
 from chat.session.answer import SAVE_INTERVAL_S, PartialAnswer
 from chat.terminal.display import Display
 from chat.terminal.stream import AnswerStream

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from chat.backends.engine_host_client import Backend
+from chat.backends.base import Backend
 from chat.private_files import open_private
 from chat.session.answer import PartialAnswer
 from chat.session.attachments import take_mentions, with_attachments

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.backends.engine_host_client import Backend, Fit
+from chat.backends.base import Backend, Fit
 from chat.conversations.conversation import Conversation, make_title
 from chat.session.attachments import Attachment
 from chat.session.session import ChatSession

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from chat.backends.engine_host_client import BackendStream
+from chat.backends.base import BackendStream
 from chat.conversations.conversation import Conversation, Message
 from chat.session.answer import PartialAnswer, kept_meanwhile
 from chat.session.session import ChatSession

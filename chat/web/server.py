@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chat.cli.options import make_backend, open_store, read_settings
 from chat.net.api_keys import read_key_file
+from chat.session.setup import make_backend, open_store, read_settings
 from chat.web.open_pages import Pages
 from chat.web.session import Person
 from chat.web.users import People, by_key_file, by_server

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chat.backends.engine_host_client import Backend
+from chat.backends.base import Backend
 from chat.conversations.conversation import Conversation, make_title
 from chat.session.attachments import Attachment, read_attachment, with_attachments
 from chat.session.sampling_options import SAMPLING

@@ -13,7 +13,7 @@ from chat.web.session import Person
 from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
-    from chat.backends.engine_host_client import Backend
+    from chat.backends.base import Backend
     from chat.store.base import SearchHit, Store, Summary
     from chat.store.local import ConversationStore
 

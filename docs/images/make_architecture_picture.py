@@ -39,7 +39,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "stack": ("chat.stack",),
     "web page": ("chat.web",),
     "doctor": ("chat.doctor",),
-    "options": ("chat.cli.options",),
     "command line": ("chat", "chat.cli"),
     "public modules": ("prompt_utils", "vllm_wrapper", "vllm_deploy"),
 }

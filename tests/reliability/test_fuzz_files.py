@@ -168,7 +168,7 @@ def backend() -> Prompting:
     return Prompting()
 
 
-@pytest.mark.filterwarnings("ignore::reply_request.ContextWindowWarning")
+@pytest.mark.filterwarnings("ignore::chatcore.engine.requests.ContextWindowWarning")
 def test_every_line_of_a_batch_has_its_answer_or_its_error(file, backend):
     """Whatever stands in the lines: each has a record of its own, and a second run finds nothing left to do."""
     target = file.with_name("replies")

@@ -14,7 +14,7 @@ from chat.terminal.recent_models import recent_models
 from chatcore.errors import ChatError, CommandError
 
 if TYPE_CHECKING:
-    from chat.backends.engine_host_client import Backend
+    from chat.backends.base import Backend
     from chat.terminal.repl import Repl
 
 __all__ = [

@@ -8,15 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from chat.cli.main import COMMANDS
 from chat.cli.options import parse_duration
 from tests.patience import patient, wait_until
 from tests.program import GREEDY, ROOT, run, start
-from vllm_deploy import ROOMS
 
 pytestmark = pytest.mark.usefixtures("no_host_is_left")
+MORE_ARGUMENTS = {
+    "ask": ["Hello!"],
+    "batch": ["in.jsonl", "out.jsonl"],
+    "conversations": ["list"],
+    "download": ["no-such-model"],
+    "stack": ["status"],
+    "store": ["info"],
+}
 HEAVY = {"torch", "transformers", "vllm"}
 
 
@@ -43,13 +52,12 @@ def bare_python(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["chat"], ["ask", "Hello!"], ["ps"], ["conversations", "list"], ["config"]] + [[name] for name in ROOMS],
+    [[name, *MORE_ARGUMENTS.get(name, ())] for name in COMMANDS if name != "completion"],
     ids=" ".join,
 )
 def test_without_its_packages_the_program_says_how_to_get_them(bare_python, arguments):
-    more = {"download": ["no-such-model"], "store": ["info"], "stack": ["status"]}.get(arguments[0], [])
     result = subprocess.run(
-        [bare_python, ROOT / "vllm_deploy.py", *arguments, *more],
+        [bare_python, ROOT / "vllm_deploy.py", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -197,3 +205,10 @@ def test_durations_are_read():
 
 def test_the_environment_of_the_tests_is_their_own(own_folders):
     assert os.environ["VLLM_DEPLOY_RUNTIME_DIR"].startswith(str(own_folders))
+
+
+def test_the_program_is_named_as_it_was_started():
+    installed = Path(sys.executable).with_name("vllm-deploy")
+    assert run("--help").stdout.startswith("usage: vllm_deploy.py ")
+    named = subprocess.run([installed, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    assert named.stdout.startswith("usage: vllm-deploy ")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chat.backends.engine_host_client import Fit
+from chat.backends.base import Fit
 from chat.session.window import choose_cut
 from chatcore.errors import PromptError
 from tests.chat.terminal.scripted import ScriptedBackend

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 import vllm_deploy
+from chat.cli import chat as chat_command
 from tests.chat.terminal.scripted import ScriptedBackend
 
 if __name__ == "__main__":
-    vllm_deploy.make_backend = lambda settings: ScriptedBackend()  # type: ignore[assignment,return-value]
+    chat_command.make_backend = lambda settings: ScriptedBackend()  # type: ignore[assignment,return-value]
     sys.exit(vllm_deploy.main(sys.argv[1:]))

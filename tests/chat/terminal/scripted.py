@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chat.backends.engine_host_client import BackendStatus, Fit, ModelInfo
+from chat.backends.base import BackendStatus, Fit, ModelInfo
 from chatcore.errors import ChatError, PromptTooLongError
 from vllm_wrapper import Delta, Reply, ToolCall, Usage
 

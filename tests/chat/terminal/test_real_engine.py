@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 CONFIG = f"""
 [tools.arithmetic]
-command = ["{sys.executable}", "{ROOT}/tests/mcp_server.py", "stdio", "calculator"]
+command = ["{sys.executable}", "{ROOT}/tests/chatcore/tools/mcp_server.py", "stdio", "calculator"]
 """
 
 Start = Callable[..., Driver]

@@ -1,4 +1,4 @@
-"""What the store's routes refuse, and that nothing is kept of it. What they do: tests/chat/test_remote_store.py."""
+"""What the store's routes refuse, and that nothing is kept of it. What they do: tests/chat/store/test_remote.py."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ FACTS = {"model": "demo", "dtype": "auto", "quantization": "", "tensor_parallel_
             "--gpu-memory-utilization",
         ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried", ModelLoadError, "too little memory", "--max-model-len"),
-        ("errors.StoreError: /data/store cannot be written", ConfigError, "/data/store cannot be written", ""),
+        ("chatcore.errors.StoreError: /data/store cannot be written", ConfigError, "/data/store cannot be written", ""),
     ],
 )
 def test_what_went_wrong_is_said_with_the_remedy(line, kind, said, hint):
