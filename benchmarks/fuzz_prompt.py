@@ -3,8 +3,8 @@
 Random conversations are made of control tokens, halves of them, the letters that template.py uses itself, text
 that becomes something else by NFC, by trimming or by a template's string operations, and ordinary words, in every
 field: content (also in parts), reasoning, names, tool schemas with their keys, tool calls, tool results. Each prompt
-is compared with a second opinion (tests/chatcore/prompts/oracle.py): the stock template, rendering a twin of the conversation in
-which nobody can have written a control token.
+is compared with a second opinion (tests/chatcore/prompts/oracle.py): the stock template, rendering a twin of the
+conversation in which nobody can have written a control token.
 
     python benchmarks/fuzz_prompt.py                       # the demo model's template
     GOLDEN_PROMPTS=FOLDER python benchmarks/fuzz_prompt.py # every template there

@@ -1,7 +1,7 @@
 """Attempts at a prompt: texts that want to be control tokens, in every field that a request has.
 
 Each attempt has a harmless twin: the same conversation, in which no letter that control tokens are made of is left
-(``tests/chatcore/prompts/oracle.py``). What is a control token in the attempt's prompt and not in the twin's was forged.
+(``tests/chatcore/prompts/oracle.py``). A control token in the attempt's prompt that is not in the twin's was forged.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import pytest
 import chat.doctor.texts
 import chat.terminal.texts
 import chat.web.texts
-from chat.backends.engine_host_client import Stage
+from chat.backends.base import Stage
 from chat.session.texts import SHARED, TextTable
 from tests.program import ROOT
 
