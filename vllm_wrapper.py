@@ -9,6 +9,7 @@
         reply, history = llm.chat("What is my name?", history=history)
 """
 
+from chatcore.engine.options import ReplyOptions, SamplingOptions
 from chatcore.engine.requests import ContextWindowWarning
 from chatcore.engine.streams import AsyncStream, Stream
 from chatcore.engine.wrapper import ToolRun, VLLMWrapper, get_completion, vLLMWrapper
@@ -43,7 +44,9 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "Reply",
+    "ReplyOptions",
     "SamplingError",
+    "SamplingOptions",
     "Stream",
     "TokenLogprob",
     "TokenLogprobs",
@@ -55,3 +58,7 @@ __all__ = [
     "get_completion",
     "vLLMWrapper",
 ]
+
+for _name in __all__:
+    if isinstance(_value := globals()[_name], type) and issubclass(_value, Exception):
+        _value.__module__ = __name__  # a traceback names what you import, not where it is written

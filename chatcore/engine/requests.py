@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chatcore.engine.lora import LoadedAdapters
+from chatcore.engine.options import StopWords, Tools
 from chatcore.engine.outputs import OutputCollector, OutputParser, ParserTokenizer, find_parsers, make_parser_class
 from chatcore.engine.response_format import ResponseFormat, read_response_format, without_free_space
-from chatcore.engine.sampling import Outputs, StopWords, make_sampling_params
+from chatcore.engine.sampling import Outputs, make_sampling_params
 from chatcore.errors import SamplingError
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
 from chatcore.reply import MessageDict, Reply
-from chatcore.tools.functions import AnyTool, as_tools
+from chatcore.tools.functions import as_tools
 
-__all__ = ["ContextWindowWarning", "ReplyRequest", "RequestMaker", "Tools"]
+__all__ = ["ContextWindowWarning", "ReplyRequest", "RequestMaker"]
 
-Tools = Iterable[AnyTool]
 AHEAD_TOKENS = 512  # read in one step while nobody asks: whoever asks then waits for no more
 REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
 
@@ -45,7 +45,7 @@ class ReplyRequest(NamedTuple):
     ahead: Callable[[Reply], Iterable[Any]] | None = None
 
 
-class ReplyOptions(NamedTuple):
+class CheckedOptions(NamedTuple):
     """What a caller asks for beside the messages, checked.
 
     ``prompt``: the options of :meth:`RequestMaker.fit`; ``params``: vLLM's ``SamplingParams``; ``lora_request``: as in
@@ -104,7 +104,7 @@ class RequestMaker:
         max_prompt_tokens: int | None = None,
         lora: str | None = None,
         **sampling: Any,
-    ) -> ReplyOptions:
+    ) -> CheckedOptions:
         """Check what a caller asks for, once for as many requests as are made with it.
 
         Raises:
@@ -126,9 +126,9 @@ class RequestMaker:
             "max_prompt_tokens": max_prompt_tokens,
         }
         lora_request = self._adapters.request(lora)
-        return ReplyOptions(prompt, continue_final_message, params, lora_request, parse, streamed=outputs == "each")
+        return CheckedOptions(prompt, continue_final_message, params, lora_request, parse, streamed=outputs == "each")
 
-    def make_like(self, messages: Sequence[MessageDict], options: ReplyOptions) -> ReplyRequest:
+    def make_like(self, messages: Sequence[MessageDict], options: CheckedOptions) -> ReplyRequest:
         """:meth:`make`, with options that were read before."""
         started_s = time.perf_counter()
         prompt, params = options.prompt, options.params

@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
+from chatcore.engine.options import StopWords
 from chatcore.errors import SamplingError
 from chatcore.models.load_errors import first_line
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
 
-__all__ = ["StopWords", "from_generation_config", "make_sampling_params"]
+__all__ = ["from_generation_config", "make_sampling_params"]
 
-StopWords = Iterable[int | Sequence[int]]
 Outputs = Literal["each", "ends", "whole"]
 
 # The wrapper decides these.

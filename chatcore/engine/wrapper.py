@@ -20,13 +20,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 from chatcore.engine.loading import load_engine, release_engine
 from chatcore.engine.lora import LoadedAdapters, engine_arguments, read_adapter
+from chatcore.engine.options import (
+    ChatOptions,
+    ReplyOptions,
+    SamplingOptions,
+    StopWords,
+    ToolRunOptions,
+    Tools,
+)
 from chatcore.engine.outputs import find_parsers
-from chatcore.engine.requests import RequestMaker, Tools, tool_schemas
-from chatcore.engine.sampling import StopWords, from_generation_config
+from chatcore.engine.requests import RequestMaker, tool_schemas
+from chatcore.engine.sampling import from_generation_config
 from chatcore.engine.streams import AsyncStream, Stream, run_to_end
 from chatcore.engine.thread import EngineThread
 from chatcore.errors import ChatError, EngineError, InvalidMessageError, SamplingError
@@ -144,7 +152,7 @@ class VLLMWrapper:
         stop_words_ids: StopWords | None = None,
         generation_config: Any = None,
         max_window_size: int | None = None,
-        **sampling: Any,
+        **sampling: Unpack[ChatOptions],
     ) -> tuple[str, list[tuple[str, str]]]:
         """Ask once; return the answer and the history with it.
 
@@ -172,8 +180,7 @@ class VLLMWrapper:
 
             response, history = llm.chat("Hello!", history=None, temperature=0)
         """
-        if generation_config is not None:
-            sampling = from_generation_config(generation_config) | sampling
+        configured = {} if generation_config is None else from_generation_config(generation_config)
         reply = self.reply(
             _messages_from_history(query, history, system),
             extra_stop_words_ids=[*(extra_stop_words_ids or ()), *(stop_words_ids or ())],
@@ -181,31 +188,32 @@ class VLLMWrapper:
             stop=stop,
             tools=tools,
             enable_thinking=enable_thinking,
-            **sampling,
+            **{**configured, **sampling},
         )
         return reply.text, [*((asked, answered) for asked, answered in history or ()), (query, reply.text)]
 
     def stream_chat(
-        self, query: str, history: Sequence[Sequence[str]] | None = None, system: str = DEFAULT_SYSTEM, **options: Any
+        self,
+        query: str,
+        history: Sequence[Sequence[str]] | None = None,
+        system: str = DEFAULT_SYSTEM,
+        **options: Unpack[ReplyOptions],
     ) -> Iterator[Delta]:
         """Ask once; yield the answer piece by piece. Options are those of :meth:`chat`."""
         with self.stream(_messages_from_history(query, history, system), **options) as stream:
             yield from stream
 
-    def reply(self, messages: Sequence[MessageDict], **options: Any) -> Reply:
+    def reply(self, messages: Sequence[MessageDict], **options: Unpack[ReplyOptions]) -> Reply:
         """Return the answer to messages (OpenAI's shape). Options are those of :meth:`stream`."""
         with Stream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return stream.reply
 
-    def replies(
-        self, messages: Sequence[MessageDict], *, n: int, seed: int | None = None, **options: Any
-    ) -> list[Reply]:
+    def replies(self, messages: Sequence[MessageDict], *, n: int, **options: Unpack[ReplyOptions]) -> list[Reply]:
         """Return ``n`` answers to the same messages, generated side by side.
 
         Args:
             n: how many.
-            seed: makes them repeatable; the answers get ``seed``, ``seed + 1``, ..., as in vLLM.
-            options: those of :meth:`stream`.
+            options: those of :meth:`stream`. With ``seed`` the answers get ``seed``, ``seed + 1``, ..., as in vLLM.
         Raises:
             SamplingError: ``n`` is no positive number, or all answers would be the same (temperature 0).
 
@@ -216,6 +224,7 @@ class VLLMWrapper:
         """
         if not isinstance(n, int) or n < 1:
             raise SamplingError(f"n is {n!r}", hint="Pass how many answers you want.")
+        seed = options.pop("seed", None)
         with ExitStack() as open_streams:
             streams = []
             for index in range(n):
@@ -227,7 +236,7 @@ class VLLMWrapper:
                 streams.append(open_streams.enter_context(Stream(self._thread, *request._replace(ahead=None))))
             return [stream.reply for stream in streams]
 
-    def stream(self, messages: Sequence[MessageDict], **options: Any) -> Stream:
+    def stream(self, messages: Sequence[MessageDict], **options: Unpack[ReplyOptions]) -> Stream:
         """Begin the answer to messages; iterate the result for deltas, then read its ``reply``.
 
         Options:
@@ -256,16 +265,16 @@ class VLLMWrapper:
         """
         return Stream(self._thread, *self._requests.make(messages, "each", **options))
 
-    async def areply(self, messages: Sequence[MessageDict], **options: Any) -> Reply:
+    async def areply(self, messages: Sequence[MessageDict], **options: Unpack[ReplyOptions]) -> Reply:
         """:meth:`chatcore.reply` for asyncio: other tasks run while the engine answers."""
         async with AsyncStream(self._thread, *self._requests.make(messages, "ends", **options)) as stream:
             return await stream.reply()
 
-    def astream(self, messages: Sequence[MessageDict], **options: Any) -> AsyncStream:
+    def astream(self, messages: Sequence[MessageDict], **options: Unpack[ReplyOptions]) -> AsyncStream:
         """:meth:`stream` for asyncio; call it in a running event loop."""
         return AsyncStream(self._thread, *self._requests.make(messages, "each", **options))
 
-    def generate(self, prompts: str | Sequence[str], **sampling: Any) -> list[Any]:
+    def generate(self, prompts: str | Sequence[str], **sampling: Unpack[SamplingOptions]) -> list[Any]:
         """Continue plain texts, without a chat template; return vLLM's ``RequestOutput`` of each, in order.
 
         A text is read raw, as vLLM's own ``LLM.generate`` does: control tokens that it spells are control tokens.
@@ -275,7 +284,7 @@ class VLLMWrapper:
         return run_to_end(self._thread, [self.tokenizer.encode(text) for text in texts], params)
 
     def run_tools(
-        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Any
+        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Unpack[ToolRunOptions]
     ) -> ToolRun:
         """Answer messages, calling the functions that the model asks for and giving it what they return.
 
@@ -300,7 +309,7 @@ class VLLMWrapper:
         return ToolRun(reply, transcript)
 
     async def arun_tools(
-        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Any
+        self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Unpack[ToolRunOptions]
     ) -> ToolRun:
         """:meth:`run_tools` for asyncio: coroutine functions are awaited, other functions run in a thread."""
         known = await asyncio.to_thread(as_tools, tools)
@@ -315,7 +324,7 @@ class VLLMWrapper:
         return ToolRun(reply, transcript)
 
     def reply_batch(
-        self, conversations: Iterable[Sequence[MessageDict]], *, progress: bool = True, **options: Any
+        self, conversations: Iterable[Sequence[MessageDict]], *, progress: bool = True, **options: Unpack[ReplyOptions]
     ) -> list[Reply | ChatError]:
         """Answer many conversations as one batch; the results are in the order of the conversations.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -21,6 +22,7 @@ from chat.backends.engine_host import HostSettings, runtime_dir
 from chat.backends.engine_host_client import EngineHostBackend, list_hosts, stop_hosts
 from chatcore.errors import EngineError, ModelLoadError, PromptTooLongError, SamplingError
 from tests.patience import patient, wait_until
+from tests.program import ROOT
 
 GREEDY = {"temperature": 0.0, "enable_thinking": False}
 LONG = [{"role": "user", "content": "Count from 1 to 100."}]
@@ -257,6 +259,17 @@ def test_other_code_other_options_and_other_files_mean_another_host(tmp_path, mo
     (tmp_path / "config.json").write_text('{"new": 1}')
     assert HostSettings(str(tmp_path)).key != before
     monkeypatch.setattr("chat.backends.engine_host.PROTOCOL", 999)
+    assert HostSettings("demo").key != key
+
+
+@pytest.mark.parametrize("file", ["chatcore/prompts/template.py", "chatcore/reply.py", "chat/backends/engine_host.py"])
+def test_a_host_is_not_used_after_a_file_of_the_program_changed(tmp_path, monkeypatch, file):
+    for package in ("chat", "chatcore"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "demo"))
+    monkeypatch.setattr("chat.backends.engine_host.ROOT", tmp_path)
+    key = HostSettings("demo").key
+    assert HostSettings("demo").key == key
+    os.utime(tmp_path / file, (1, 1))
     assert HostSettings("demo").key != key
 
 
