@@ -146,7 +146,7 @@ def measure_start(figures: dict[str, Any]) -> None:
     result: dict[str, dict[str, float]] = {PEER_START: {}, OUR_START: {}}
     figures["start_s"] = result
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as scratch:
-        os.environ["VLLM_DEPLOY_RUNTIME_DIR"] = scratch  # the user's own engines are left alone
+        os.environ["VLLMDEPLOY_RUNTIME_DIR"] = scratch  # the user's own engines are left alone
         for num_layers, width in SIZES:
             folder = Path(scratch, f"model-{num_layers}-{width}")
             size_mb = make_sized_model(folder, num_layers, width)

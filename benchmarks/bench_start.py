@@ -84,7 +84,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory(prefix="bench-") as runtime_dir:
-        os.environ["VLLM_DEPLOY_RUNTIME_DIR"] = runtime_dir  # the user's own engines are left alone
+        os.environ["VLLMDEPLOY_RUNTIME_DIR"] = runtime_dir  # the user's own engines are left alone
         times = measure(options)
         stop_and_wait()
     peer_s = statistics.median(times["script with LLM(...)"])

@@ -1,7 +1,7 @@
 """Configuration file, environment, command line -> settings, and where each came from.
 
 The command line holds against the environment, the environment against the file, the file against the defaults. A
-setting is named alike everywhere: ``thinking_view`` in the file, ``VLLM_DEPLOY_THINKING_VIEW`` in the environment.
+setting is named alike everywhere: ``thinking_view`` in the file, ``VLLMDEPLOY_THINKING_VIEW`` in the environment.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from chat.environment import PREFIX, read_variable
 from chatcore.errors import ConfigError
 
-__all__ = ["ENVIRONMENT_PREFIX", "Settings", "default_file", "load_settings"]
+__all__ = ["Settings", "default_file", "load_settings"]
 
-ENVIRONMENT_PREFIX = "VLLM_DEPLOY_"
 # In the environment under our prefix, but no settings: folders, and what a server tells its processes.
 NOT_SETTINGS = {"RUNTIME_DIR", "LOG_DIR", "CONFIG", "GUARD", "SERVED"}
 TRUE, FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -73,8 +73,8 @@ class Settings:
 
 
 def default_file() -> Path:
-    """Return the configuration file: what ``VLLM_DEPLOY_CONFIG`` names, else the user's ``config.toml``."""
-    if chosen := os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG"):
+    """Return the configuration file: what ``VLLMDEPLOY_CONFIG`` names, else the user's ``config.toml``."""
+    if chosen := read_variable("VLLMDEPLOY_CONFIG"):
         return Path(os.path.expanduser(chosen))
     import platformdirs
 
@@ -139,7 +139,7 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for variable, text in environment.items():
-        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        name = variable.removeprefix(PREFIX)
         if name != variable and name not in NOT_SETTINGS:
             found[name.lower()] = _parse(name.lower(), text)
     return found

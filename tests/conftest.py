@@ -23,8 +23,8 @@ def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep sockets, logs, data and configuration of the tests apart from the user's own, in short paths."""
     folder = tmp_path_factory.mktemp("home", numbered=True)
     names = {
-        "VLLM_DEPLOY_RUNTIME_DIR": folder / "run",
-        "VLLM_DEPLOY_LOG_DIR": folder / "log",
+        "VLLMDEPLOY_RUNTIME_DIR": folder / "run",
+        "VLLMDEPLOY_LOG_DIR": folder / "log",
         "XDG_DATA_HOME": folder / "data",
         "XDG_CONFIG_HOME": folder / "config",
         "XDG_STATE_HOME": folder / "state",

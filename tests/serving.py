@@ -72,7 +72,7 @@ def running_server(
     keys, key_file = _keys(folder)
     port = port or free_port()
     store, output = folder / "conversations.sqlite", folder / "output"
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "API_KEY_FILE": str(key_file), "VLLM_DEPLOY_STORE": str(store)}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "API_KEY_FILE": str(key_file), "VLLMDEPLOY_STORE": str(store)}
     printed_before = len(output.read_text()) if output.exists() else 0
     with output.open("ab") as sink:
         process = start(

@@ -16,7 +16,7 @@ FLOORS = [
     {"chatcore", "chatcore.errors", "chatcore.reply"},
     {"chatcore.prompts", "chatcore.models", "chatcore.tools"},
     {"chatcore.engine"},
-    {"chat", "chat.private_files"},
+    {"chat", "chat.environment", "chat.private_files"},
     {"chat.conversations", "chat.net"},
     {"chat.store", "chat.config"},
     {"chat.backends", "chat.client"},

@@ -36,6 +36,7 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+from chat.environment import read_variable
 from chatcore.engine.loading import import_vllm
 from chatcore.engine.streams import Stream
 from chatcore.engine.wrapper import VLLMWrapper
@@ -99,15 +100,15 @@ def runtime_dir() -> Path:
     Raises:
         EngineError: the folder belongs to somebody else.
     """
-    chosen = os.environ.get("VLLM_DEPLOY_RUNTIME_DIR")
+    chosen = read_variable("VLLMDEPLOY_RUNTIME_DIR")
     shared = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(chosen or f"{shared}/{APP_NAME}-{os.getuid()}")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if folder.stat().st_uid != os.getuid() or folder.is_symlink():
-        raise EngineError(f"{folder} belongs to another user", hint="Set VLLM_DEPLOY_RUNTIME_DIR to a folder of yours.")
+        raise EngineError(f"{folder} belongs to another user", hint="Set VLLMDEPLOY_RUNTIME_DIR to a folder of yours.")
     folder.chmod(0o700)
     if len(bytes(folder)) > MAX_SOCKET_PATH - 22:
-        raise EngineError(f"{folder} is too long for a socket", hint="Set VLLM_DEPLOY_RUNTIME_DIR to a shorter path.")
+        raise EngineError(f"{folder} is too long for a socket", hint="Set VLLMDEPLOY_RUNTIME_DIR to a shorter path.")
     return folder
 
 
@@ -115,7 +116,7 @@ def log_dir() -> Path:
     """Return the folder of the log files, made with mode 0700."""
     import platformdirs
 
-    folder = Path(os.environ.get("VLLM_DEPLOY_LOG_DIR") or platformdirs.user_log_path(APP_NAME))
+    folder = Path(read_variable("VLLMDEPLOY_LOG_DIR") or platformdirs.user_log_path(APP_NAME))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chat import __version__
+from chat.environment import rename_old_variables
 from chatcore.errors import ChatError, StoreUnreachableError, describe
 
 __all__ = ["COMMANDS", "build_parser", "main", "whole_parser"]
@@ -43,6 +44,8 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     try:
+        for warning in rename_old_variables(os.environ):
+            print(f"warning: {warning}", file=sys.stderr)
         options = read_options(list(sys.argv[1:] if arguments is None else arguments))
         return int(options.run(options))
     except ChatError as error:

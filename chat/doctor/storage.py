@@ -91,5 +91,5 @@ def check_sockets(report: Reporter) -> Iterator[Finding]:
     try:
         yield report.ok("sockets.ok", path=runtime_dir())
     except (EngineError, OSError) as error:
-        hint = getattr(error, "hint", "") or "VLLM_DEPLOY_RUNTIME_DIR"
+        hint = getattr(error, "hint", "") or "VLLMDEPLOY_RUNTIME_DIR"
         yield report.error("sockets.bad", reason=error, hint=hint)

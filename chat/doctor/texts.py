@@ -130,8 +130,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "store.readonly": ("{path} cannot be written", "{path} 不可写"),
     "store.readonly.fix": (
-        "Give the folder back to your user, or name another: VLLM_DEPLOY_STORE.",
-        "修正权限，或指定其他位置：VLLM_DEPLOY_STORE。",
+        "Give the folder back to your user, or name another: VLLMDEPLOY_STORE.",
+        "修正权限，或指定其他位置：VLLMDEPLOY_STORE。",
     ),
     "store.open": ("{path} can be read by others", "其他用户可以读取 {path}"),
     "store.open.fix": ("chmod 600 {path}", "chmod 600 {path}"),

@@ -129,7 +129,7 @@ def make_plan(
     keys_file = Path(description.api_key_file).expanduser() if description.api_key_file else default_key_file()
     common = {"API_KEY_FILE": str(keys_file), "VERBOSE": "1"}  # vLLM's log goes to the supervisor, which keeps it
     if description.store:
-        common["VLLM_DEPLOY_STORE"] = description.store
+        common["VLLMDEPLOY_STORE"] = description.store
     servers = [
         process
         for kind, service in description.services()

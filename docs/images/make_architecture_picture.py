@@ -29,7 +29,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "tools": ("chatcore.tools",),
     "engine": ("chatcore.engine",),
     "conversations": ("chat.conversations",),
-    "network": ("chat.net", "chat.private_files"),
+    "network": ("chat.net", "chat.environment", "chat.private_files"),
     "store": ("chat.store",),
     "settings, client": ("chat.config", "chat.client"),
     "backends": ("chat.backends",),

@@ -64,7 +64,7 @@ class Tmux:
 def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "demo"
     with tempfile.TemporaryDirectory() as folder:
-        environ = {"VLLM_DEPLOY_STORE": f"{folder}/conversations.sqlite", "XDG_STATE_HOME": folder, "LANG": "C.UTF-8"}
+        environ = {"VLLMDEPLOY_STORE": f"{folder}/conversations.sqlite", "XDG_STATE_HOME": folder, "LANG": "C.UTF-8"}
         command = [sys.executable, str(ROOT / "vllm_deploy.py"), "chat", "--model", model, "--keep-alive", "0"]
         tmux = Tmux(command, environ)
         try:

@@ -57,7 +57,7 @@ def main() -> None:
     """Make all pictures."""
     with tempfile.TemporaryDirectory(prefix="web-") as folder:
         environ = {f"XDG_{name}_HOME": f"{folder}/{name.lower()}" for name in ("DATA", "CONFIG", "STATE")}
-        os.environ.update(environ | {"VLLM_DEPLOY_RUNTIME_DIR": f"{folder}/run", "OMP_NUM_THREADS": "1"})
+        os.environ.update(environ | {"VLLMDEPLOY_RUNTIME_DIR": f"{folder}/run", "OMP_NUM_THREADS": "1"})
         conversation_id = put_first_turn()
         with page_running() as address, sync_playwright() as playwright:
             program = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def load(file: Path, options: dict | None = None, **environment: str) -> Settings:
-    variables = {f"VLLM_DEPLOY_{name.upper()}": text for name, text in environment.items()}
+    variables = {f"VLLMDEPLOY_{name.upper()}": text for name, text in environment.items()}
     return load_settings(options, file=file, environment={"PATH": "/bin", **variables})
 
 
@@ -186,14 +186,14 @@ def test_every_setting_has_a_row(file):
 
 
 def test_the_file_can_be_named_by_the_environment(monkeypatch, tmp_path):
-    monkeypatch.setenv("VLLM_DEPLOY_CONFIG", str(tmp_path / "mine.toml"))
+    monkeypatch.setenv("VLLMDEPLOY_CONFIG", str(tmp_path / "mine.toml"))
     assert default_file() == tmp_path / "mine.toml"
     (tmp_path / "mine.toml").write_text('model = "mine"\n', "utf-8")
     assert load_settings(environment={}).model == "mine"
 
 
 def test_the_file_is_in_the_users_folder_otherwise(monkeypatch, tmp_path):
-    monkeypatch.delenv("VLLM_DEPLOY_CONFIG", raising=False)
+    monkeypatch.delenv("VLLMDEPLOY_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert default_file() == tmp_path / "vllm-deploy" / "config.toml"
 

@@ -44,7 +44,7 @@ def environment(tmp_path):
         "MODEL_ABSOLUTE_ROOT": str(tmp_path / "models"),
         "DATA_DIR": str(tmp_path / "data"),
         "LOG_DIR": str(tmp_path / "logs"),
-        "VLLM_DEPLOY_LOG_DIR": str(tmp_path / "own logs"),
+        "VLLMDEPLOY_LOG_DIR": str(tmp_path / "own logs"),
     }
 
 

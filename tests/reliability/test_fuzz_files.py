@@ -17,9 +17,10 @@ from transformers import AutoTokenizer
 from chat.backends.engine_host_client import encode_request
 from chat.cli import conversations as conversations_command
 from chat.cli.batch import run_batch
-from chat.config import ENVIRONMENT_PREFIX, load_settings
+from chat.config import load_settings
 from chat.conversations import files as conversation_files
 from chat.conversations.conversation import Conversation, Message
+from chat.environment import PREFIX
 from chat.net.api_keys import parse_keys, read_key_file
 from chat.server.guard.keys import KeyRing
 from chat.stack.description import read_description
@@ -269,7 +270,7 @@ def test_a_configuration_is_understood_or_refused_in_a_sentence(file):
         variables = {}
         if rng.random() < 0.3:
             file.write_text("")
-            variables = {f"{ENVIRONMENT_PREFIX}{rng.choice(names).upper()}": _settable(rng) for _ in range(2)}
+            variables = {f"{PREFIX}{rng.choice(names).upper()}": _settable(rng) for _ in range(2)}
         before = file.read_bytes()
         try:
             settings = load_settings(file=file, environment=variables)

@@ -88,7 +88,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder in which the terminal runs, with files to read and all that it writes."""
     with folder_in_memory() as folder:
         monkeypatch.chdir(folder)
-        for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "VLLM_DEPLOY_LOG_DIR"):
+        for name in ("HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "VLLMDEPLOY_LOG_DIR"):
             monkeypatch.setenv(name, str(folder))
         monkeypatch.setenv("EDITOR", "/bin/true")
         monkeypatch.setenv("PATH", "")  # no clipboard of this machine is touched

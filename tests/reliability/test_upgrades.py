@@ -128,7 +128,7 @@ def test_a_store_from_the_future_is_refused_in_a_sentence_and_left_as_it_is(old)
     before = ask(old, "SELECT * FROM messages")
     with pytest.raises(StoreError, match=rf"newer version of this program \(schema 99 of {len(MIGRATIONS)}\)$"):
         ConversationStore(old)
-    environment = {**os.environ, "VLLM_DEPLOY_STORE": str(old)}
+    environment = {**os.environ, "VLLMDEPLOY_STORE": str(old)}
     for command in (("conversations", "list"), ("store", "info"), ("serve", "--port", str(free_port()))):
         done = program.run(*command, env=environment)
         assert done.returncode == 1, (command, done.stdout, done.stderr)
@@ -247,7 +247,7 @@ def _is_module(module: str, name: str, looked_at: set[tuple[str, str]]) -> bool:
 def test_serve_refuses_it_before_anything_is_loaded(another, tmp_path):
     folder = another(version="0.33.0")
     path = os.pathsep.join([str(folder.parent), str(program.ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "VLLM_DEPLOY_STORE": str(tmp_path / "store.sqlite")}
+    environment = {**os.environ, "PYTHONPATH": path, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}
     done = program.run("serve", "--port", str(free_port()), env=environment)
     assert done.returncode == 1
     assert "vLLM 0.33.0 is not known to this program, which works with vLLM 0.32" in done.stderr

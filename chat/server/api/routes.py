@@ -10,12 +10,12 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.datastructures import State
 
+from chat.environment import read_variable
 from chat.server.api.described import describe_uniquely
 from chat.server.api.problems import REFUSALS
 from chat.server.settings.retention import STORE_VARIABLE, ServedSettings
@@ -86,7 +86,7 @@ def open_store() -> ConversationStore:
     Raises:
         StoreError: it cannot be opened or written.
     """
-    store = ConversationStore(os.environ.get(STORE_VARIABLE) or None)
+    store = ConversationStore(read_variable(STORE_VARIABLE) or None)
     try:
         store.check_writable()
     except StoreError:

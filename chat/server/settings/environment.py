@@ -6,16 +6,16 @@ the command line said.
 
 from __future__ import annotations
 
-import os
 from typing import ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from chat.environment import read_variable
 from chatcore.errors import ConfigError
 
 __all__ = ["PROMPT_CACHE_MB", "PROMPT_CACHE_VARIABLE", "EnvironmentSettings", "prompt_cache_bytes"]
 
-PROMPT_CACHE_VARIABLE = "VLLM_DEPLOY_PROMPT_CACHE_MB"
+PROMPT_CACHE_VARIABLE = "VLLMDEPLOY_PROMPT_CACHE_MB"
 PROMPT_CACHE_MB = 64  # about a million tokens
 
 
@@ -42,7 +42,7 @@ class EnvironmentSettings:
         Raises:
             ConfigError: it says something else: an unknown name, a value of a wrong kind or out of range.
         """
-        text = os.environ.get(cls.variable)
+        text = read_variable(cls.variable)
         if not text:
             return cls()
         try:
@@ -58,7 +58,7 @@ def prompt_cache_bytes() -> int:
     Raises:
         ConfigError: the variable holds no number.
     """
-    text = os.environ.get(PROMPT_CACHE_VARIABLE) or str(PROMPT_CACHE_MB)
+    text = read_variable(PROMPT_CACHE_VARIABLE) or str(PROMPT_CACHE_MB)
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"{PROMPT_CACHE_VARIABLE} is {text!r}", hint="It is a number of megabytes, 1 or more.")
     return int(text) << 20

@@ -36,7 +36,7 @@ class GuardSettings(EnvironmentSettings):
         max_requests_per_owner: the most of them that are one owner's; 0: three quarters.
     """
 
-    variable: ClassVar[str] = "VLLM_DEPLOY_GUARD"
+    variable: ClassVar[str] = "VLLMDEPLOY_GUARD"
     meaning: ClassVar[str] = "the guard's settings"
 
     key_file: str = ""

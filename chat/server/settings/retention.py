@@ -12,7 +12,7 @@ from chat.server.settings.environment import EnvironmentSettings
 
 __all__ = ["STORE_VARIABLE", "ServedSettings"]
 
-STORE_VARIABLE = "VLLM_DEPLOY_STORE"  # a file or a URL; empty: the terminal's own store
+STORE_VARIABLE = "VLLMDEPLOY_STORE"  # a file or a URL; empty: the terminal's own store
 
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -32,7 +32,7 @@ class ServedSettings(EnvironmentSettings):
         max_turns: the most answers that one owner is given at once; 0: any number.
     """
 
-    variable: ClassVar[str] = "VLLM_DEPLOY_SERVED"
+    variable: ClassVar[str] = "VLLMDEPLOY_SERVED"
     meaning: ClassVar[str] = "settings of conversations"
 
     retention_days: Amount = 0.0

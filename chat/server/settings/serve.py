@@ -30,7 +30,7 @@ ENVIRONMENT = {
     "API_KEY_FILE": "api_key_file",
     "TENSOR_PARALLEL_SIZE": "tensor_parallel_size",
     "DATA_DIR": "data_dir",
-    "VLLM_DEPLOY_STORE": "store",
+    "VLLMDEPLOY_STORE": "store",
     "SHUTDOWN_TIMEOUT": "shutdown_timeout",
     "VERBOSE": "verbose",
     PROMPT_CACHE_VARIABLE: "prompt_cache_mb",

@@ -108,7 +108,7 @@ def test_ask_json_is_one_object():
 
 
 def test_ask_answers_from_a_tool_of_the_configuration(tmp_path, monkeypatch):
-    monkeypatch.setenv("VLLM_DEPLOY_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("VLLMDEPLOY_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").write_text('[tools.own]\npython = "own.py"\n')
     (tmp_path / "own.py").write_text(
         "def calculator(expression: str) -> int:\n"
@@ -204,7 +204,7 @@ def test_durations_are_read():
 
 
 def test_the_environment_of_the_tests_is_their_own(own_folders):
-    assert os.environ["VLLM_DEPLOY_RUNTIME_DIR"].startswith(str(own_folders))
+    assert os.environ["VLLMDEPLOY_RUNTIME_DIR"].startswith(str(own_folders))
 
 
 def test_the_program_is_named_as_it_was_started():

@@ -288,7 +288,7 @@ def test_the_terminal_is_judged_in_a_terminal(quiet, environment, words):
 
 
 def test_a_setting_that_is_wrong_is_told(monkeypatch):
-    monkeypatch.setenv("VLLM_DEPLOY_MODLE", "demo")
+    monkeypatch.setenv("VLLMDEPLOY_MODLE", "demo")
     _, (finding,) = keeping.check_config(REPORT)
     assert finding.state == "error"
     assert "unknown setting 'modle'" in finding.fact

@@ -38,7 +38,7 @@ def servers(database, tmp_path_factory):
     for folder in folders:
         (folder / "keys").touch(0o600)
         (folder / "keys").write_text(keys)
-    environment = {"VLLM_DEPLOY_STORE": database}
+    environment = {"VLLMDEPLOY_STORE": database}
     with ExitStack() as stack, ThreadPoolExecutor() as pool:
         managers = [running_server(folder, environment=environment) for folder in folders]
         starting = [pool.submit(manager.__enter__) for manager in managers]
@@ -139,7 +139,7 @@ def test_a_conversation_survives_the_restart_of_its_server(servers, database):
         response = ask(client, "My name is Mei.")
     folder = servers[1].key_file.parent
     end(servers[1])
-    with running_server(folder, environment={"VLLM_DEPLOY_STORE": database}) as again:
+    with running_server(folder, environment={"VLLMDEPLOY_STORE": database}) as again:
         with openai_of(again, "alice") as client:
             assert ask(client, "What is my name?", conversation=conversation.id).output_text == "Your name is Zorvan."
             assert client.responses.retrieve(response.id) == response

@@ -147,7 +147,7 @@ def test_a_store_that_may_only_be_read_is_told_from_one_that_can_be_written(tmp_
 
 
 def test_the_command_shows_copies_shrinks_and_deletes(tmp_path):
-    environment = {"env": {**os.environ, "VLLM_DEPLOY_STORE": str(tmp_path / "store.sqlite")}}
+    environment = {"env": {**os.environ, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}}
     store = ConversationStore(tmp_path / "store.sqlite")
     make_old(store, talk(store, owner="ann"), days=31)
     talk(store)

@@ -55,6 +55,6 @@ def test_every_key_of_a_source_of_tools_is_named(key: str) -> None:
 
 
 def test_every_variable_and_every_exit_code_is_named() -> None:
-    assert all(f"`VLLM_DEPLOY_{name}`" in TABLES for name in NOT_SETTINGS)
+    assert all(f"`VLLMDEPLOY_{name}`" in TABLES for name in NOT_SETTINGS)
     codes = [value for name, value in vars(ask).items() if name.startswith("EXIT_")]
     assert all(f"| {code} |" in TABLES for code in codes)

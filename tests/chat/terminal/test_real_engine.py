@@ -21,7 +21,7 @@ LOAD_TIMEOUT_S = 120.0  # importing vLLM on a slow core under load
 COMMAND = [sys.executable, str(ROOT / "vllm_deploy.py"), "chat"]
 
 pytestmark = pytest.mark.skipif(
-    not (DEMO_MODEL_DIR / "model.safetensors").exists() and "VLLM_DEPLOY_MODEL" not in os.environ,
+    not (DEMO_MODEL_DIR / "model.safetensors").exists() and "VLLMDEPLOY_MODEL" not in os.environ,
     reason="the demo model has no weights here",
 )
 
@@ -36,8 +36,8 @@ Start = Callable[..., Driver]
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start terminals that share a store and an engine; stop the engine at the end."""
-    monkeypatch.setenv("VLLM_DEPLOY_STORE", str(tmp_path / "conversations.sqlite"))
-    monkeypatch.setenv("VLLM_DEPLOY_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("VLLMDEPLOY_STORE", str(tmp_path / "conversations.sqlite"))
+    monkeypatch.setenv("VLLMDEPLOY_CONFIG", str(tmp_path / "config.toml"))
     (tmp_path / "config.toml").write_text(CONFIG)
     drivers: list[Driver] = []
 

@@ -29,7 +29,7 @@ def test_a_store_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 
 def test_a_server_that_could_keep_nothing_does_not_start(tmp_path):
     (tmp_path / "file").touch()
-    environment = {**os.environ, "VLLM_DEPLOY_STORE": str(tmp_path / "file" / "store.sqlite")}
+    environment = {**os.environ, "VLLMDEPLOY_STORE": str(tmp_path / "file" / "store.sqlite")}
     done = program.run("serve", "--port", str(free_port()), env=environment)
     assert done.returncode == 1
     assert "cannot be written" in done.stderr

@@ -90,8 +90,8 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     keys.write_text("alice: alice-secret\n")
     settings = ServeSettings(data_dir=str(tmp_path), max_n=3, prompt_cache_mb=7)
     environment = launch._environment(settings, DEMO, keys)
-    assert environment["VLLM_DEPLOY_PROMPT_CACHE_MB"] == "7"
-    assert environment["VLLM_DEPLOY_STORE"] == str(tmp_path / "conversations.sqlite")
+    assert environment["VLLMDEPLOY_PROMPT_CACHE_MB"] == "7"
+    assert environment["VLLMDEPLOY_STORE"] == str(tmp_path / "conversations.sqlite")
     assert json.loads(environment[GuardSettings.variable])["max_n"] == 3
     assert environment["OMP_NUM_THREADS"] == "1"
     assert environment["VLLM_NO_USAGE_STATS"] == "1"
