@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import chatcore.engine
 import chatcore.prompts
 import prompt_utils
 import vllm_wrapper
-from tests.program import ROOT
+from tests.wheel import wheel_environment
 
 SCRIPT = """\
 from chat.client import APIClient
@@ -46,29 +45,8 @@ REVEALED = [
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Path:
     """An environment that holds the wheel and nothing else."""
-    pytest.importorskip("build")
     pytest.importorskip("mypy")
-    if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("not a checkout of git")
-    folder = tmp_path_factory.mktemp("wheel")
-    source, env = folder / "source", folder / "env"
-    files = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "*.py", "*.toml", "*.md", "LICENSE", "chat*"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    for name in files:
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    subprocess.run(build, capture_output=True, text=True, check=True, timeout=300)
-    (wheel,) = folder.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(env)], check=True)
-    install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(env / "bin" / "python"), *install], check=True)
-    return env
+    return wheel_environment(tmp_path_factory.mktemp("wheel"), with_packages=False)
 
 
 def test_a_users_script_sees_the_types(environment, tmp_path):

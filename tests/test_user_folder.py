@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.program import ROOT
+from tests.wheel import wheel_environment
 
 NAMES = ("config", "errors", "models", "reply", "sampling", "server", "tools", "prompts", "store", "engine")
 SCRIPT = """\
@@ -39,17 +40,21 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_script_answers_next_to_modules_of_the_same_names(folder):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+@pytest.fixture(params=["clone", "wheel"])
+def installed(request, tmp_path_factory) -> tuple[str, str]:
+    """A Python that has the project, and the PYTHONPATH that it needs for it."""
+    if request.param == "clone":
+        return sys.executable, str(ROOT)
+    environment = wheel_environment(tmp_path_factory.mktemp("wheel"), with_packages=True)
+    return str(environment / "bin" / "python"), ""
+
+
+def test_a_script_answers_next_to_modules_of_the_same_names(folder, installed):
+    python, path = installed
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     environment.pop("VLLM_PLUGINS", None)
     done = subprocess.run(
-        [sys.executable, "chat.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        [python, "chat.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert "answer: 12 + 30 = 42" in done.stdout, done.stderr[-3000:]
     assert (folder / "runs").read_text() == "x"
