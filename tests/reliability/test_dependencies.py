@@ -54,6 +54,15 @@ def test_what_the_package_asks_for_is_what_the_locks_hold():
         assert text not in extras or re.search(r"==[0-9.]+$", text), f"{text}: an extra is pinned"
 
 
+def test_the_set_for_a_gpu_names_what_the_package_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = project["dependencies"] + project["optional-dependencies"]["gpu"]
+    named = lines_of(ROOT / "requirements.txt")
+    assert {canonicalize_name(Requirement(line).name) for line in named} == {
+        canonicalize_name(Requirement(text).name) for text in asked
+    }
+
+
 def test_the_check_for_unsafe_calls_is_clean_and_knows_no_silent_exception():
     command = [sys.executable, "-m", "ruff", "check", "--select", "S", "--ignore", "S101", *FOLDERS]
     files = [file.name for file in ROOT.glob("*.py")]
