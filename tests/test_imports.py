@@ -1,9 +1,10 @@
-"""Nothing imports upward: each package may use only those below it."""
+"""Imports have one direction: each package may use only those below it, and no file is on a circle of imports."""
 
 from __future__ import annotations
 
 import ast
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def test_a_package_imports_only_packages_below(file):
         other = room_of(module)
         if other is not None and other != room:
             assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} imports {other} ({module})"
+
+
+def test_no_circle_of_imports():
+    """Imports inside functions and for type checking count, too."""
+    imports = {module_of(file): imports_of(file) for file in FILES}
+
+    def file_of(name: str) -> str:
+        """Return the module that an imported name is, or is defined in; nothing if it is not ours."""
+        while name and name not in imports:
+            name = name.rpartition(".")[0]
+        return name
+
+    graph = {module: {file_of(name) for name in names} - {""} for module, names in imports.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail("circle of imports: " + " -> ".join(reversed(error.args[1])))
 
 
 def test_site_packages_gets_three_modules_and_two_packages():

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
+from chat.terminal.app import TerminalApp
+from chat.terminal.commands.command import Command
 from chat.terminal.commands.table import COMMANDS
 from chatcore.errors import ChatError
-
-if TYPE_CHECKING:
-    from chat.terminal.commands.table import Command
-    from chat.terminal.repl import Repl
 
 __all__ = ["LineCompleter", "complete_path"]
 
@@ -26,8 +23,8 @@ MENTION = re.compile(r'(?:^|\s)@("[^"\n]*|\S*)$')  # a path behind an @ that is 
 class LineCompleter(Completer):
     """Completes the line that is being typed."""
 
-    def __init__(self, repl: Repl) -> None:
-        self._repl = repl
+    def __init__(self, app: TerminalApp) -> None:
+        self._app = app
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         """Yield what may stand where the cursor is."""
@@ -56,13 +53,13 @@ class LineCompleter(Completer):
         for command in COMMANDS:
             for known in (command.name, command.chinese):
                 if known.startswith(name) and (name or known == command.name):
-                    remark = self._repl.texts(f"help.{command.name}")
+                    remark = self._app.texts(f"help.{command.name}")
                     yield Completion(known, -len(name), display=f"/{known}", display_meta=remark)
 
     def _complete_value(self, command: Command, argument: str) -> Iterator[Completion]:
         word = argument.rpartition(" ")[2]
         try:
-            values: Iterable[tuple[str, str]] = command.values(self._repl) if command.values else ()
+            values: Iterable[tuple[str, str]] = command.values(self._app) if command.values else ()
         except ChatError:  # the store cannot be read: no completion, and the command itself will say why
             return
         for value, remark in values:

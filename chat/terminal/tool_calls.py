@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
+from chat.terminal.app import TerminalApp
 from chatcore.reply import ToolCall
 from chatcore.tools.functions import MAX_RESULT_CHARACTERS, call_tool
-
-if TYPE_CHECKING:
-    from chat.terminal.repl import Repl
 
 __all__ = ["go_through", "shown_call", "shown_result"]
 
@@ -23,54 +21,54 @@ ONE_LINE_CHARACTERS = 70
 ALWAYS = ("a", "always", "总是", "一直")
 
 
-def go_through(repl: Repl, sampling: Mapping[str, Any] | None = None) -> None:
+def go_through(app: TerminalApp, sampling: Mapping[str, Any] | None = None) -> None:
     """Run what the last answer asks for and have the model go on, until it asks for nothing more.
 
     It ends early when the person stops a call, when an answer fails, and after :data:`chat.session.stored.MAX_ROUNDS`;
     ``/continue`` goes on.
     """
-    talk = repl.session.talk
+    talk = app.session.talk
     for _ in range(MAX_ROUNDS):
-        if not _run_open_calls(repl):
-            repl.display.dim(repl.texts("call.stopped"))
+        if not _run_open_calls(app):
+            app.display.dim(app.texts("call.stopped"))
             return
         if talk.conversation.tip is None or talk.conversation.tip.role != "tool":
             return
-        if not repl.may_send() or not repl.generate(sampling=sampling):
+        if not app.may_send() or not app.generate(sampling=sampling):
             return
     if calls := talk.open_calls():
         for call in calls:
             talk.add_result(call, TOO_MANY)
-        repl.display.warn(repl.texts("call.limit", n=MAX_ROUNDS))
+        app.display.warn(app.texts("call.limit", n=MAX_ROUNDS))
 
 
-def _run_open_calls(repl: Repl) -> bool:
+def _run_open_calls(app: TerminalApp) -> bool:
     """Run the calls of the last answer; return False if the person stopped one of them."""
-    talk = repl.session.talk
+    talk = app.session.talk
     while calls := talk.open_calls():
-        result = _run(repl, calls[0])
+        result = _run(app, calls[0])
         if result is None:
             for call in calls:
                 talk.add_result(call, STOPPED)
             return False
         talk.add_result(calls[0], result)
-    return not repl.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
+    return not app.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
 
 
-def _run(repl: Repl, call: ToolCall) -> str | None:
+def _run(app: TerminalApp, call: ToolCall) -> str | None:
     """Show a call, ask about it, run it, and show what it gave; return that, or None for Ctrl-C."""
-    display, texts, session = repl.display, repl.texts, repl.session
+    display, texts, session = app.display, app.texts, app.session
     display.line(shown_call(call.name, call.arguments))
     tools = session.toolbox.tools()
     if any(tool.name == call.name for tool in tools) and not session.toolbox.may_run(call.name):
-        allowed = _is_allowed(repl, call.name)
+        allowed = _is_allowed(app, call.name)
         if not allowed:
             return None if allowed is None else REFUSED
     display.status(texts("call.running", name=call.name))
     # A result that fills the window could never be sent; a token is a character at the least.
     limit = min(MAX_RESULT_CHARACTERS, session.max_model_len // 2)
     try:
-        with repl.signals.interruptible():
+        with app.signals.interruptible():
             result = call_tool(tools, call.name, call.arguments, max_result_characters=limit)
     except KeyboardInterrupt:
         return None
@@ -80,18 +78,18 @@ def _run(repl: Repl, call: ToolCall) -> str | None:
     return result
 
 
-def _is_allowed(repl: Repl, name: str) -> bool | None:
+def _is_allowed(app: TerminalApp, name: str) -> bool | None:
     """Ask whether a call may run; None for Ctrl-C."""
-    if not repl.is_attended:
-        repl.display.warn(repl.texts("call.unattended"))
+    if not app.is_attended:
+        app.display.warn(app.texts("call.unattended"))
         return False
-    answer = repl.ask(repl.texts("call.ask"))
+    answer = app.ask(app.texts("call.ask"))
     if answer is None:
         return None
     if answer.lower() in ALWAYS:
-        repl.session.toolbox.allowed.add(name)
+        app.session.toolbox.allowed.add(name)
         return True
-    return repl.is_yes(answer)
+    return app.is_yes(answer)
 
 
 def shown_call(name: str, arguments: str) -> str:

@@ -19,6 +19,7 @@ from chat.config import Settings
 from chat.conversations import files
 from chat.conversations.conversation import Conversation, Message
 from chat.store.local import ConversationStore
+from chat.terminal.app import TerminalApp
 from chat.terminal.commands.table import COMMANDS
 from chat.terminal.completion import LineCompleter
 from chat.terminal.line import EditedLines
@@ -226,7 +227,7 @@ NOT_HERE = (b"\x18\x05", b"\x1a")  # the editor has the keyboard to itself; whoe
 def test_no_key_breaks_the_prompt(folder, monkeypatch):
     """Keys, halves of keys, pastes and broken UTF-8, at the prompt and ahead of it: a line comes out, or none."""
     store = ConversationStore.in_memory()
-    repl = Repl(ScriptedBackend(), store, Settings(system="", plain=True), io.StringIO(), io.StringIO(), None)
+    app = TerminalApp(ScriptedBackend(), store, Settings(system="", plain=True), io.StringIO(), io.StringIO())
     told: list[Any] = []
     monkeypatch.setattr(Application, "_handle_exception", lambda _, loop, context: told.append(context))
 
@@ -236,11 +237,11 @@ def test_no_key_breaks_the_prompt(folder, monkeypatch):
             data = data.replace(keys, b"")
         with create_pipe_input() as keyboard:
             lines = EditedLines(
-                Toolbar(repl.session, repl.display.mode),
+                Toolbar(app.session, app.display.mode),
                 history=InMemoryHistory(),
-                completer=LineCompleter(repl),
-                folds=repl.folds,
-                signals=repl.signals,
+                completer=LineCompleter(app),
+                folds=app.folds,
+                signals=app.signals,
                 is_multiline=lambda: rng.random() < 0.1,
                 input=keyboard,
                 output=DummyOutput(),
@@ -251,7 +252,7 @@ def test_no_key_breaks_the_prompt(folder, monkeypatch):
         if told:
             raise told.pop().get("exception") or AssertionError("an error in the event loop")
         assert isinstance(_typed_ahead(data), str)
-        repl.folds.texts.clear()
+        app.folds.texts.clear()
         return "lines" if read else "no line"
 
     run_cases("keys at the prompt", case, short=400, batch=KEYS)

@@ -6,163 +6,148 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from chat.conversations.conversation import Conversation
-from chat.session.attachments import Attachment, read_attachment, split_paths
+from chat.session.attachments import read_attachment, split_paths
 from chat.session.stored import SHORT_ID
+from chat.terminal.app import TerminalApp
 from chat.terminal.clipboard import copy_sequence, copy_with_tool, paste_with_tool
 from chat.terminal.commands.numbers import whole_number
 from chat.terminal.transcript import show_resumed
 from chatcore.errors import CommandError
 
-if TYPE_CHECKING:
-    from chat.terminal.repl import Repl
-
-__all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save", "tell_attached"]
+__all__ = ["attach", "copy", "export", "format_values", "import_file", "load", "paste", "save"]
 
 FORMATS = {"md": ".md", "json": ".json", "openai": ".jsonl"}
 NOT_IN_FILE_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 
 
-def attach(repl: Repl, argument: str) -> None:
+def attach(app: TerminalApp, argument: str) -> None:
     """Attach files to the next message."""
     if not argument:
-        raise CommandError(repl.texts("file.which"))
+        raise CommandError(app.texts("file.which"))
     for path in split_paths(argument):
         attachment = read_attachment(path)
-        tell_attached(repl, attachment)
-        repl.session.attachments.append(attachment)
+        app.tell_attached(attachment)
+        app.session.attachments.append(attachment)
 
 
-def tell_attached(repl: Repl, attachment: Attachment) -> None:
-    """Say what a file will cost before it is sent."""
-    session, texts = repl.session, repl.texts
-    tokens = ""
-    if session.info() is not None:
-        tokens = ", " + texts.count("token", session.count_tokens(attachment.as_markdown()))
-    size = texts.count("byte", attachment.size_bytes)
-    repl.display.dim(
-        texts("file.attached", name=attachment.name, bytes=size, tokens=tokens, encoding=attachment.encoding)
-    )
-
-
-def paste(repl: Repl, argument: str) -> None:
+def paste(app: TerminalApp, argument: str) -> None:
     """Put the clipboard's text into the line, where it can be looked at before it is sent."""
     text = paste_with_tool()
     if text is None:
-        raise CommandError(repl.texts("paste.none"), hint=repl.texts("paste.hint"))
-    repl.draft += repl.folds.fold(text.rstrip("\n"))
+        raise CommandError(app.texts("paste.none"), hint=app.texts("paste.hint"))
+    app.draft += app.folds.fold(text.rstrip("\n"))
 
 
-def copy(repl: Repl, argument: str) -> None:
+def copy(app: TerminalApp, argument: str) -> None:
     """Copy the last answer, a turn's answer, or a block of code."""
     words = argument.split()
-    text = _code(repl, words[1:]) if words[:1] == ["code"] else _answer(repl, argument)
+    text = _code(app, words[1:]) if words[:1] == ["code"] else _answer(app, argument)
     sequence = copy_sequence(text)
-    repl.display.escape(sequence)
-    if not copy_with_tool(text) and not (sequence and repl.display.mode.editing):
-        raise CommandError(repl.texts("copy.cannot"))
-    repl.display.line(repl.texts("copy.done", size=repl.texts.count("character", len(text))))
+    app.display.escape(sequence)
+    if not copy_with_tool(text) and not (sequence and app.display.mode.editing):
+        raise CommandError(app.texts("copy.cannot"))
+    app.display.line(app.texts("copy.done", size=app.texts.count("character", len(text))))
 
 
-def save(repl: Repl, argument: str) -> None:
+def save(app: TerminalApp, argument: str) -> None:
     """Write this conversation, with everything that is kept of it, to a file; or one block of code."""
     words = argument.split(maxsplit=2)
     if words[:1] == ["code"]:
         if len(words) < 3:
-            raise CommandError(repl.texts("save.code.how"), hint="/save code 1 PATH")
-        _write(repl, Path(words[2]), _code(repl, words[1:2]) + "\n")
+            raise CommandError(app.texts("save.code.how"), hint="/save code 1 PATH")
+        _write(app, Path(words[2]), _code(app, words[1:2]) + "\n")
     else:
-        export(repl, f"json {argument}".strip())
+        export(app, f"json {argument}".strip())
 
 
-def load(repl: Repl, argument: str) -> None:
+def load(app: TerminalApp, argument: str) -> None:
     """Read a file that /save or /export wrote, and go on with its conversation."""
-    ids = _import(repl, argument)
+    ids = _import(app, argument)
     if ids:
-        repl.session.resume(ids[0])
-    show_resumed(repl)
+        app.session.resume(ids[0])
+    show_resumed(app)
 
 
-def export(repl: Repl, argument: str) -> None:
+def export(app: TerminalApp, argument: str) -> None:
     """Write this conversation to a file: Markdown, JSON with all branches, or OpenAI's messages."""
     word, _, rest = argument.partition(" ")
     if word not in FORMATS:
         suffix = Path(argument).suffix.lower()
         word, rest = next((name for name, ending in FORMATS.items() if ending == suffix), "md"), argument
-    path = Path(rest.strip() or _file_name(repl) + FORMATS[word])
+    path = Path(rest.strip() or _file_name(app) + FORMATS[word])
     from chat.conversations.files import to_json, to_jsonl, to_markdown
 
-    conversation = repl.session.talk.conversation
+    conversation = app.session.talk.conversation
     as_text: dict[str, Callable[[Conversation], str]] = {
         "md": to_markdown,
         "json": to_json,
         "openai": lambda one: to_jsonl([one]),
     }
-    _write(repl, path, as_text[word](conversation))
+    _write(app, path, as_text[word](conversation))
 
 
-def format_values(repl: Repl) -> Iterable[tuple[str, str]]:
+def format_values(app: TerminalApp) -> Iterable[tuple[str, str]]:
     """Return the formats of /export."""
-    return [(name, repl.texts(f"export.{name}")) for name in FORMATS]
+    return [(name, app.texts(f"export.{name}")) for name in FORMATS]
 
 
-def import_file(repl: Repl, argument: str) -> None:
+def import_file(app: TerminalApp, argument: str) -> None:
     """Read conversations from a file into the store; this conversation goes on."""
-    ids = _import(repl, argument)
-    repl.display.line(repl.texts("import.done", n=len(ids), ids=", ".join(id[:SHORT_ID] for id in ids[:5])))
+    ids = _import(app, argument)
+    app.display.line(app.texts("import.done", n=len(ids), ids=", ".join(id[:SHORT_ID] for id in ids[:5])))
 
 
-def _import(repl: Repl, argument: str) -> list[str]:
+def _import(app: TerminalApp, argument: str) -> list[str]:
     from chat.conversations.files import read
 
     if not argument:
-        raise CommandError(repl.texts("file.which"))
-    store = repl.session.store
+        raise CommandError(app.texts("file.which"))
+    store = app.session.store
     return [conversation.id for conversation in store.insert_all(read(Path(argument)))]
 
 
-def _write(repl: Repl, path: Path, text: str) -> None:
+def _write(app: TerminalApp, path: Path, text: str) -> None:
     """Write a file; never over one that is there without asking. Folders are made."""
     from chat.conversations.files import write
 
     try:
         path = Path(os.path.expanduser(path))
         if path.is_dir():
-            raise CommandError(repl.texts("save.folder", path=path))
-        if path.exists() and not repl.confirms(repl.texts("save.ask", path=path)):
-            repl.display.line(repl.texts("save.not"))
+            raise CommandError(app.texts("save.folder", path=path))
+        if path.exists() and not app.confirms(app.texts("save.ask", path=path)):
+            app.display.line(app.texts("save.not"))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, text, overwrite=True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise CommandError(repl.texts("save.cannot", path=path, reason=reason)) from error
-    repl.display.line(repl.texts("save.done", path=path))
+        raise CommandError(app.texts("save.cannot", path=path, reason=reason)) from error
+    app.display.line(app.texts("save.done", path=path))
 
 
-def _file_name(repl: Repl) -> str:
+def _file_name(app: TerminalApp) -> str:
     """Return a file name made of the title, Chinese and all."""
-    talk = repl.session.talk
+    talk = app.session.talk
     return NOT_IN_FILE_NAMES.sub(" ", talk.conversation.title).strip(" ~.")[:60] or talk.short_id
 
 
-def _answer(repl: Repl, argument: str) -> str:
-    turns = repl.session.talk.turns()
+def _answer(app: TerminalApp, argument: str) -> str:
+    turns = app.session.talk.turns()
     wanted = [turn for turn in turns if not argument or str(turn.number) == argument.strip()]
     answers = [turn.answer.content for turn in wanted if turn.answer is not None]
     if not answers:
-        raise CommandError(repl.texts("copy.nothing"))
+        raise CommandError(app.texts("copy.nothing"))
     return answers[-1]
 
 
-def _code(repl: Repl, words: list[str]) -> str:
+def _code(app: TerminalApp, words: list[str]) -> str:
     """Return a block of code of the last answer, by the number that stands above it."""
     from chat.terminal.markdown import split_blocks
 
-    blocks = [block.code.rstrip("\n") for block in split_blocks(_answer(repl, "")) if block.kind == "fence"]
+    blocks = [block.code.rstrip("\n") for block in split_blocks(_answer(app, "")) if block.kind == "fence"]
     number = (whole_number(words[0]) or 0) if words else 1
     if not 1 <= number <= len(blocks):
-        raise CommandError(repl.texts("copy.no_code", n=words[0] if words else 1, count=len(blocks)))
+        raise CommandError(app.texts("copy.no_code", n=words[0] if words else 1, count=len(blocks)))
     return blocks[number - 1]

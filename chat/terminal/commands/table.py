@@ -5,51 +5,29 @@ A line that begins with a slash is a command or an error, and is never sent to t
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from chat.terminal.app import TerminalApp
 from chat.terminal.commands import conversation, files, model, screen, tools
+from chat.terminal.commands.command import Command, command_named, find_command
 from chatcore.errors import CommandError, UnknownCommandError
 
-if TYPE_CHECKING:
-    from chat.terminal.repl import Repl
-
-__all__ = ["COMMANDS", "Command", "Invocation", "PlainText", "PathLike", "find_command", "parse"]
-
-Handler = Callable[["Repl", str], None]
-Values = Callable[["Repl"], Iterable[tuple[str, str]]]  # what may follow a command, each with a remark
+__all__ = ["COMMANDS", "Invocation", "PathLike", "PlainText", "parse"]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One row of the table.
+# Help describes this table, and the module that holds it stands below: it gets the table as an argument.
+def _show_help(app: TerminalApp, argument: str) -> None:
+    screen.show_help(app, argument, COMMANDS)
 
-    Args:
-        name: as it is typed, without the slash.
-        chinese: its Chinese name.
-        handler: does it; gets the program and what stands behind the name.
-        arguments: how ``/help`` writes what may stand behind the name; nothing may, if empty.
-        aliases: other names.
-        values: completes what stands behind the name.
-        takes_path: what stands behind the name ends in a path.
-        more: key of a text that ``/help`` shows beside the one line.
-    """
 
-    name: str
-    chinese: str
-    handler: Handler
-    arguments: str = ""
-    aliases: tuple[str, ...] = ()
-    values: Values | None = None
-    takes_path: bool = False
-    more: str = ""
+def _help_values(app: TerminalApp) -> Iterable[tuple[str, str]]:
+    return screen.help_values(app, COMMANDS)
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("help", "帮助", screen.show_help, "[COMMAND]", ("h", "?"), screen.help_values),
+    Command("help", "帮助", _show_help, "[COMMAND]", ("h", "?"), _help_values),
     Command("exit", "退出", screen.leave, aliases=("quit", "q", "bye")),
     Command("new", "新建", conversation.begin_new, "[TITLE]"),
     Command("clear", "清空", conversation.clear),
@@ -150,7 +128,7 @@ def parse(line: str) -> PlainText | Invocation | PathLike:
     if "/" in name or name.endswith((":", "：", ",")):
         return PathLike(line)
     try:
-        command = find_command(name)
+        command = find_command(name, COMMANDS)
     except UnknownCommandError:
         if name and os.path.exists(f"/{name}"):
             return PathLike(line)
@@ -163,34 +141,5 @@ def parse(line: str) -> PlainText | Invocation | PathLike:
 
 def _invocation_or_message(line: str, rest: str) -> PlainText | Invocation:
     words = rest.split(maxsplit=1)
-    command = _named(words[0]) if words else None
+    command = command_named(words[0], COMMANDS) if words else None
     return Invocation(command, words[1] if len(words) > 1 else "") if command and words else PlainText(line)
-
-
-def _named(name: str) -> Command | None:
-    lowered = name.lower()
-    return next((c for c in COMMANDS if lowered in (c.name, c.chinese, *c.aliases)), None)
-
-
-def find_command(name: str) -> Command:
-    """Return the command of a name, an alias, a Chinese name, or the beginning of just one name.
-
-    >>> find_command("multi").name
-    'multiline'
-
-    Raises:
-        UnknownCommandError: names what may have been meant.
-    """
-    if command := _named(name):
-        return command
-    lowered = name.lower()
-    begun = [command for command in COMMANDS if lowered and command.name.startswith(lowered)]
-    if len(begun) == 1:
-        return begun[0]
-    names = [known for command in COMMANDS for known in (command.name, *command.aliases)]
-    near = [command.name for command in begun] or difflib.get_close_matches(lowered, names, n=2, cutoff=0.6)
-    raise UnknownCommandError(
-        name,
-        tuple(near),
-        hint=f"Nothing was sent. /help lists the commands; //{name} sends the line as a message.",
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chat.config import Settings
-from chat.terminal.commands.table import COMMANDS, Invocation, PathLike, PlainText, find_command, parse
+from chat.terminal.commands.command import find_command
+from chat.terminal.commands.table import COMMANDS, Invocation, PathLike, PlainText, parse
 from chatcore.errors import CommandError, EngineError, UnknownCommandError
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
@@ -65,7 +66,7 @@ def test_an_unknown_command_names_the_nearest() -> None:
 def test_no_name_is_taken_twice() -> None:
     names = [name for command in COMMANDS for name in (command.name, command.chinese, *command.aliases)]
     assert len(names) == len(set(names))
-    assert all(find_command(name) for name in names)
+    assert all(find_command(name, COMMANDS) for name in names)
 
 
 # -- the rest ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import pytest
 
 from chat.cli import ask
 from chat.config import NOT_SETTINGS, Settings
-from chat.terminal.commands.table import COMMANDS, Command
+from chat.terminal.commands.command import Command
+from chat.terminal.commands.table import COMMANDS
 from chatcore.tools.configured import KEYS
 from tests.chat.terminal.driver import ROOT
 

@@ -24,13 +24,14 @@ from chat.config import Settings
 from chat.conversations.conversation import Conversation, Message
 from chat.session.texts import SHARED
 from chat.store.local import ConversationStore
+from chat.terminal.app import TerminalApp
 from chat.terminal.clipboard import copy_sequence
 from chat.terminal.commands.table import COMMANDS
 from chat.terminal.completion import LineCompleter
 from chat.terminal.display import find_mode
 from chat.terminal.input_history import InputHistory
 from chat.terminal.keys import Folds
-from chat.terminal.repl import Repl, run
+from chat.terminal.repl import run
 from chat.terminal.texts import TEXTS
 from chatcore.errors import StoreError
 from tests.chat.terminal.conftest import Talk
@@ -196,8 +197,9 @@ def test_an_unwritable_history_is_told_about_once(tmp_path: Path) -> None:
 
 def completed(line: str, settings: Settings | None = None) -> list[str]:
     """Return the lines that Tab offers for a line."""
-    repl = Repl(ScriptedBackend(), ConversationStore.in_memory, settings or Settings(), io.StringIO(), io.StringIO())
-    found = LineCompleter(repl).get_completions(Document(line), CompleteEvent(completion_requested=True))
+    streams = io.StringIO(), io.StringIO()
+    app = TerminalApp(ScriptedBackend(), ConversationStore.in_memory, settings or Settings(), *streams)
+    found = LineCompleter(app).get_completions(Document(line), CompleteEvent(completion_requested=True))
     return [line[: len(line) + completion.start_position] + completion.text for completion in found]
 
 
