@@ -69,6 +69,17 @@ def test_a_package_imports_only_packages_below(file):
             assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} imports {other} ({module})"
 
 
+DOORS = {"chatcore.engine.vllm_api", "chat.server.vllm_plugin.compatibility"}
+PUBLIC_OF_VLLM = {"vllm", "vllm.LLM", "vllm.SamplingParams"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: module_of(file))
+def test_private_names_of_vllm_come_through_two_doors(file):
+    if module_of(file) not in DOORS:
+        used = {name for name in imports_of(file) if name.partition(".")[0] == "vllm"}
+        assert used <= PUBLIC_OF_VLLM
+
+
 def test_no_circle_of_imports():
     """Imports inside functions and for type checking count, too."""
     imports = {module_of(file): imports_of(file) for file in FILES}

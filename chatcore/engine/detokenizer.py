@@ -20,16 +20,16 @@ def use_short_detokenizer() -> None:
 
     Call it before the first engine is made. Source: vLLM 0.32, v1/engine/detokenizer.py.
     """
-    from vllm.v1.engine import detokenizer
+    from chatcore.engine.vllm_api import FastIncrementalDetokenizer as stock
+    from chatcore.engine.vllm_api import replace_detokenizer
 
-    stock = detokenizer.FastIncrementalDetokenizer
     if stock.__module__ == __name__:
         return
 
-    class ShortDetokenizer(stock):  # type: ignore[misc, valid-type]  # vLLM's classes are not followed
+    class ShortDetokenizer(stock):  # type: ignore[misc]  # vLLM's classes are not followed
         def __init__(self, tokenizer: Any, request: Any) -> None:
             shortened = copy.copy(request)
             shortened.prompt_token_ids = (request.prompt_token_ids or [])[-NUM_LAST_TOKENS:]
             super().__init__(tokenizer, shortened)
 
-    detokenizer.FastIncrementalDetokenizer = ShortDetokenizer
+    replace_detokenizer(ShortDetokenizer)

@@ -56,7 +56,8 @@ def load_engine(arguments: dict[str, Any]) -> Any:
     import_vllm(arguments["model"])
     use_short_detokenizer()
     from vllm import LLM
-    from vllm.platforms import current_platform
+
+    from chatcore.engine.vllm_api import current_platform
 
     if current_platform.is_cpu():
         if _open_engines:

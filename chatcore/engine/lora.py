@@ -98,8 +98,7 @@ class LoadedAdapters:
 
     def load(self, adapter: LoraAdapter) -> None:
         """Load an adapter now: in the middle of a step, a damaged one would end everybody's answer."""
-        from vllm.lora.request import LoRARequest
-        from vllm.platforms import current_platform
+        from chatcore.engine.vllm_api import LoRARequest, current_platform
 
         if current_platform.is_cpu():
             places = self._call(lambda engine: engine.vllm_config.lora_config.max_loras) - 1  # one must stay empty:

@@ -279,7 +279,8 @@ class ParserTokenizer:
 def _request_with(tools: Sequence[Mapping[str, Any]] | None) -> Any:
     """Return a request of vLLM's server: its parsers read the tools there, and nothing else."""
     from pydantic import ValidationError
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    from chatcore.engine.vllm_api import ChatCompletionRequest
 
     try:
         return ChatCompletionRequest(
@@ -328,7 +329,7 @@ def make_parser_class(tool_parser: str | None, reasoning_parser: str | None) -> 
     """Return the class of vLLM's that joins these two parsers, or None if there are none."""
     if tool_parser is None and reasoning_parser is None:
         return None
-    from vllm.parser.parser_manager import ParserManager
+    from chatcore.engine.vllm_api import ParserManager
 
     return ParserManager.get_parser(
         tool_parser_name=tool_parser, reasoning_parser_name=reasoning_parser, enable_auto_tools=tool_parser is not None

@@ -28,8 +28,7 @@ def register() -> None:
         importlib.import_module("chat.server.vllm_plugin.tokenizer_mode").register()
         return
     try:
-        from vllm.renderers.registry import RENDERER_REGISTRY
-        from vllm.tokenizers.registry import TokenizerRegistry
+        from chatcore.engine.vllm_api import RENDERER_REGISTRY, TokenizerRegistry
 
         if TOKENIZER_MODE not in RENDERER_REGISTRY.renderers:
             RENDERER_REGISTRY.register(TOKENIZER_MODE, "chat.server.vllm_plugin.renderer", "ChatMLRenderer")

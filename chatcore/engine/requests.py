@@ -168,7 +168,8 @@ class RequestMaker:
             reply: the answer.
         """
         from vllm import SamplingParams
-        from vllm.inputs import tokens_input
+
+        from chatcore.engine.vllm_api import tokens_input
 
         if reply.tool_calls:
             return

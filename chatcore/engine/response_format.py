@@ -71,7 +71,7 @@ def without_free_space(form: Mapping[str, Any]) -> Mapping[str, Any]:
     schema = {"type": "object"} if form.get("json_object") else form.get("json")
     if schema is None:
         return form
-    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+    from chatcore.engine.vllm_api import has_xgrammar_unsupported_json_features
 
     try:
         if has_xgrammar_unsupported_json_features(schema):

@@ -51,7 +51,7 @@ def make_sampling_params(
     Raises:
         SamplingError: an unknown name, with the nearest known ones, or an impossible value.
     """
-    from vllm.sampling_params import RequestOutputKind
+    from chatcore.engine.vllm_api import RequestOutputKind
 
     _check_names(sampling)
     values = {"max_tokens": None, **defaults, **sampling}  # None: the rest of the window; vLLM's own default is 16
@@ -101,8 +101,8 @@ def _validate(values: dict[str, Any]) -> SamplingParams:
     """Check kinds and ranges: a value of a wrong kind would break the engine's step, and with it everybody's answer."""
     from pydantic import ValidationError
     from vllm import SamplingParams
-    from vllm.exceptions import VLLMClientError
-    from vllm.sampling_params import StructuredOutputsParams
+
+    from chatcore.engine.vllm_api import StructuredOutputsParams, VLLMClientError
 
     kinds = _kinds()
     for name, value in values.items():

@@ -41,7 +41,7 @@ class _Receiver:
         lora_request: Any = None,
         ahead: Callable[[Reply], Iterable[Any]] | None = None,
     ) -> None:
-        from vllm.inputs import tokens_input
+        from chatcore.engine.vllm_api import tokens_input
 
         self._open()
         self._engine = engine
@@ -196,7 +196,7 @@ def run_to_end(engine: EngineThread, prompts: Sequence[Sequence[int]], params: A
     Raises:
         ChatError: the engine refuses one of them; the others are aborted.
     """
-    from vllm.inputs import tokens_input
+    from chatcore.engine.vllm_api import tokens_input
 
     arrivals: queue.SimpleQueue[tuple[int, Arrival]] = queue.SimpleQueue()
     request_ids = [_new_request_id() for _ in prompts]
@@ -226,7 +226,7 @@ def _request_error(error: Exception) -> ChatError:
     """Return the error to raise for one that ended a request."""
     if isinstance(error, ChatError):
         return error
-    from vllm.exceptions import VLLMClientError
+    from chatcore.engine.vllm_api import VLLMClientError
 
     if isinstance(error, (ValueError, TypeError, VLLMClientError)):
         return SamplingError(first_line(error))

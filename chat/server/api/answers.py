@@ -42,7 +42,7 @@ class Clock:
 
 def is_error(answer: Any) -> bool:
     """Tell whether vLLM refuses a request instead of answering it."""
-    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+    from chat.server.vllm_plugin.compatibility import ErrorResponse
 
     return isinstance(answer, ErrorResponse)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
-from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
 from chat.server.api.access import prompts_of
 from chat.server.api.problems import FLAT_REFUSALS, FlatRoute
+from chat.server.vllm_plugin.compatibility import validate_json_request
 
 __all__ = ["router"]
 

@@ -15,8 +15,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
 
 from chat.conversations.conversation import Conversation, Message, from_dicts
 from chat.server.api.access import cache_salt_of, dropped_header, owner_of, prompts_of, turns_of
@@ -24,6 +22,12 @@ from chat.server.api.answers import Clock, chat_pieces, is_error
 from chat.server.api.problems import FLAT_REFUSALS, FlatRoute, RequestError
 from chat.server.api.prompts import TurnPrompt, ready_ids
 from chat.server.api.turns import Piece, RunningTurn, RunningTurns, behind
+from chat.server.vllm_plugin.compatibility import (
+    ChatCompletionRequest,
+    load_aware_call,
+    validate_json_request,
+    with_cancellation,
+)
 from chatcore.errors import ChatError, PromptTooLongError
 
 __all__ = ["router"]

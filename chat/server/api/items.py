@@ -28,7 +28,8 @@ def read_items(value: str | Sequence[Any]) -> list[Any]:
         RequestError: one is none.
     """
     from pydantic import ValidationError
-    from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+
+    from chat.server.vllm_plugin.compatibility import ResponsesRequest
 
     try:
         parsed = ResponsesRequest(input=value).input
@@ -44,7 +45,7 @@ def messages_of(items: str | Sequence[Any]) -> Conversation:
     Raises:
         RequestError: an item holds something else than text, or is of a kind that is not kept.
     """
-    from vllm.entrypoints.openai.responses.utils import construct_chat_messages_with_tool_call
+    from chat.server.vllm_plugin.compatibility import construct_chat_messages_with_tool_call
 
     if isinstance(items, str):
         return from_dicts([{"role": "user", "content": items}])

@@ -153,7 +153,7 @@ class FlatRoute(APIRoute):
 
         @functools.wraps(handle)
         async def answer(request: Request) -> Response:
-            from vllm.exceptions import VLLMError
+            from chat.server.vllm_plugin.compatibility import VLLMError
 
             try:
                 return await handle(request)
@@ -184,7 +184,7 @@ def _flat_error(error: ChatError) -> JSONResponse:
 
 def _as_vllm_says(error: Exception) -> RequestError:
     """Return vLLM's own judgement of an error that one of its objects raised."""
-    from vllm.entrypoints.serve import create_error_response
+    from chat.server.vllm_plugin.compatibility import create_error_response
 
     said = create_error_response(error).error
     return RequestError(said.message, param=said.param, status=said.code)

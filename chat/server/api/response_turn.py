@@ -147,7 +147,7 @@ class ResponseTurn:
         request: Any, prompts: PromptMaker, conversation: Conversation, new: Sequence[Message]
     ) -> TurnPrompt:
         """Return the prompt for what a request says behind a conversation."""
-        from vllm.entrypoints.openai.responses.utils import construct_tool_dicts
+        from chat.server.vllm_plugin.compatibility import construct_tool_dicts
 
         tools = construct_tool_dicts(request.tools, request.tool_choice)
         return prompts.make(

@@ -18,9 +18,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
-from vllm.entrypoints.openai.responses import api_router as vllm_router
-from vllm.entrypoints.openai.responses.protocol import ResponsesRequest, ResponsesResponse
-from vllm.entrypoints.serve.utils.api_utils import load_aware_call, validate_json_request, with_cancellation
 
 from chat.conversations.conversation import make_id
 from chat.server.api.access import owner_of, prompts_of, store_of, turns_of
@@ -29,6 +26,14 @@ from chat.server.api.items import has_media, messages_of, to_items
 from chat.server.api.problems import REFUSALS, OpenAIRoute, RequestError
 from chat.server.api.response_turn import BY_RESPONSES, FINAL, ResponseTurn, response_key
 from chat.server.api.turns import behind
+from chat.server.vllm_plugin.compatibility import (
+    ResponsesRequest,
+    ResponsesResponse,
+    load_aware_call,
+    validate_json_request,
+    with_cancellation,
+)
+from chat.server.vllm_plugin.compatibility import create_responses as create_response_by_vllm
 from chatcore.errors import ConversationNotFoundError, ResponseNotFoundError
 
 __all__ = ["router"]
@@ -79,7 +84,7 @@ async def create_response(request: CreateResponseRequest, raw_request: Request) 
         raise RequestError("name a conversation or a previous response, not both", param="previous_response_id")
     is_told = "store" in request.model_fields_set
     if not named and (request.store is False or (not is_told and has_media(request.input))):
-        return await vllm_router.create_responses(request, raw_request)
+        return await create_response_by_vllm(request, raw_request)
     if request.store is False and not request.conversation_id:
         return await _answer_unkept(request, raw_request)
     return await _answer(request, raw_request=raw_request)
@@ -161,7 +166,7 @@ async def _answer_unkept(request: CreateResponseRequest, raw_request: Request) -
 
     token_ids = await asyncio.to_thread(make)
     unkept = ResponseTurn.for_vllm(request, token_ids, {"stream": request.stream})
-    answer: Response = await vllm_router.create_responses(unkept, raw_request)
+    answer: Response = await create_response_by_vllm(unkept, raw_request)
     return answer
 
 

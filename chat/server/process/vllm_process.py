@@ -20,7 +20,7 @@ def run() -> None:
     """Become ``vllm ARGUMENTS``; end in good order if the process above dies without a word."""
     _end_with_parent()
     _name_cpu_build()
-    from vllm.entrypoints.cli.main import main
+    from chat.server.vllm_plugin.compatibility import main
 
     sys.argv[0] = "vllm"
     main()

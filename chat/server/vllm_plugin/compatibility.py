@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chatcore.errors import ServerError
 
@@ -70,6 +72,7 @@ SEAMS = (
     Seam("renderers/inputs/preprocess", "parse_dec_only_prompt", ("prompt",)),
     Seam("renderers/params", "ChatParams", _TEMPLATE),
     Seam("utils/async_utils", "make_async", ("func", "executor")),
+    Seam("entrypoints/cli/main", "main"),
     Seam("exceptions", "VLLMError"),
     Seam("exceptions", "VLLMValidationError"),
     Seam(f"{_CHAT}/protocol", "ChatCompletionRequest", _CHAT_FIELDS),
@@ -89,6 +92,16 @@ SEAMS = (
     Seam(_PLUGIN, "EndpointPlugin.attach_router", ("app",)),
     _awaited(_PLUGIN, "EndpointPlugin.init_state", ("engine_client", "state", "args")),
 )
+
+
+HOMES = {seam.name.partition(".")[0]: f"vllm.{seam.module}".replace("/", ".") for seam in SEAMS}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of :data:`SEAMS` from vLLM: this is the server's one door to it."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(HOMES[name]), name)
 
 
 @functools.cache

@@ -10,16 +10,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vllm.exceptions import VLLMValidationError
-from vllm.renderers.chat_utils import parse_chat_messages, parse_chat_messages_async
-from vllm.renderers.hf import HfRenderer
-from vllm.renderers.inputs.preprocess import parse_dec_only_prompt
-from vllm.renderers.params import ChatParams
-from vllm.utils.async_utils import make_async
-
 from chat.net.http_client import GENERATED_IDS
 from chat.server.settings.environment import prompt_cache_bytes
-from chat.server.vllm_plugin.compatibility import check_vllm
+from chat.server.vllm_plugin.compatibility import (
+    ChatParams,
+    HfRenderer,
+    VLLMValidationError,
+    check_vllm,
+    make_async,
+    parse_chat_messages,
+    parse_chat_messages_async,
+    parse_dec_only_prompt,
+)
 from chatcore.engine.detokenizer import use_short_detokenizer
 from chatcore.errors import ChatError, PromptError
 from chatcore.models.hub import resolve_model

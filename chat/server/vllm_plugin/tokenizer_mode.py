@@ -45,8 +45,7 @@ def register() -> None:
         return
     if is_asked_for:
         collect_after_freeze()
-    from vllm.renderers.registry import RENDERER_REGISTRY
-    from vllm.tokenizers.registry import TokenizerRegistry
+    from chat.server.vllm_plugin.compatibility import RENDERER_REGISTRY, TokenizerRegistry
 
     if TOKENIZER_MODE in RENDERER_REGISTRY.renderers:
         return
