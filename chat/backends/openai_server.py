@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from chat.backends.base import BackendStatus, BackendStream, Fit, ModelInfo, Readiness
 from chat.net.http_client import GENERATED_IDS, SESSION_HEADER, api_url_of, cause_of, uses_proxies
 from chatcore.errors import ChatError, EngineError, PromptTooLongError, SamplingError
+from chatcore.prompts.window import group_turns, max_prompt_tokens
 from chatcore.reply import Delta, MessageDict, Reply, ToolCall, Usage
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["ServerBackend"]
 
 CONNECT_TIMEOUT_S = 10.0
 UNKNOWN_WINDOW = 32_768  # tokens; for servers that do not tell
-REPLY_SHARE = 4  # a quarter of the window is kept free for the answer
 CHARACTERS_PER_TOKEN = 3.0  # where nobody counts; for a gauge only
 OPENAI_PARAMETERS = frozenset(
     {"temperature", "top_p", "max_tokens", "seed", "stop", "presence_penalty", "frequency_penalty", "n"}
@@ -121,9 +121,7 @@ class ServerBackend:
         Raises:
             PromptTooLongError: what must stay does not fit.
         """
-        window = self.info().max_model_len
-        share = window // REPLY_SHARE
-        limit = window - min(max_tokens or share, share)
+        limit = max_prompt_tokens(self.info().max_model_len, max_tokens)
         body: dict[str, Any] = {"tools": list(tools) if tools else None}
         dropped: tuple[int, ...] = ()
         for dropped in _cuts(messages):
@@ -407,8 +405,6 @@ def _estimate(message: MessageDict) -> int:
 
 def _cuts(messages: Sequence[MessageDict]) -> Iterator[tuple[int, ...]]:
     """Yield what may be left out: nothing, then one whole turn more each time, oldest first."""
-    starts = [index for index, message in enumerate(messages) if message["role"] == "user"]
-    first = 1 if messages and messages[0]["role"] in ("system", "developer") else 0
-    yield ()
-    for start in starts[1:]:
-        yield tuple(range(first, start))
+    turns = group_turns(message["role"] for message in messages)
+    for num_dropped in range(max(1, len(turns))):
+        yield tuple(index for turn in turns[:num_dropped] for index in turn)

@@ -288,6 +288,17 @@ class Conversation:
         self.pinned_ids ^= {user.id}
         return user.id in self.pinned_ids
 
+    def pinned_positions(self, path: Sequence[Message] | None = None) -> set[int]:
+        """Return the positions of the pinned turns' messages on a path, the present one if left out."""
+        pinned: set[int] = set()
+        is_pinned = False
+        for position, message in enumerate(self.path() if path is None else path):
+            if message.role == "user":
+                is_pinned = message.id in self.pinned_ids
+            if is_pinned:
+                pinned.add(position)
+        return pinned
+
     def window_start(self) -> int:
         """Return the position on the path of the first message that the model still sees."""
         path = self.path()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from chat.conversations.conversation import Conversation, Message
 from chat.session.answer import PartialAnswer
 from chat.session.window import Cut
 from chatcore.errors import StoreError
+from chatcore.prompts.window import turn_numbers
 from chatcore.reply import ToolCall
 
 if TYPE_CHECKING:
@@ -196,14 +197,12 @@ class StoredConversation:
     def pinned_indices(self) -> set[int]:
         """Return the indices, in :meth:`messages`, of the pinned turns' messages."""
         shift = 1 if self.conversation.system else 0
-        pinned: set[int] = set()
-        is_pinned = False
-        for index, message in enumerate(self.conversation.path()):
-            if message.role == "user":
-                is_pinned = message.id in self.conversation.pinned_ids
-            if is_pinned:
-                pinned.add(index + shift)
-        return pinned
+        return {position + shift for position in self.conversation.pinned_positions()}
+
+    def dropped_turns(self, dropped: Collection[int] | None = None) -> list[int]:
+        """Return the numbers of the turns that are left out: by earlier cuts, or with these indices."""
+        roles = [message["role"] for message in self.messages()]
+        return turn_numbers(roles, self.dropped_indices() if dropped is None else dropped)
 
     def drop(self, cut: Cut) -> None:
         """Leave out what a cut leaves out, from now on."""

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 from chat.backends.base import Fit
 from chatcore.errors import PromptError
+from chatcore.prompts.window import TARGET_SHARE, group_turns
 from chatcore.reply import MessageDict
 
-__all__ = ["Cut", "choose_cut", "group_turns"]
+__all__ = ["Cut", "choose_cut"]
 
 Fitter = Callable[[Sequence[MessageDict]], Fit]
-
-TARGET_SHARE = 0.75  # of the prompt's room, used after a cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +36,6 @@ class Cut:
     num_prompt_tokens: int
     max_prompt_tokens: int
     num_dropped_tokens: int = 0
-
-
-def group_turns(messages: Sequence[MessageDict]) -> list[list[int]]:
-    """Return the indices of each turn's messages. A turn begins with a user's message; a system message is in none.
-
-    >>> group_turns([{"role": "system"}, {"role": "user"}, {"role": "assistant"}, {"role": "user"}])
-    [[1, 2], [3]]
-    """
-    turns: list[list[int]] = []
-    for index, message in enumerate(messages):
-        if index == 0 and message["role"] in ("system", "developer"):
-            continue
-        if message["role"] == "user" or not turns:
-            turns.append([])
-        turns[-1].append(index)
-    return turns
 
 
 def choose_cut(
@@ -76,7 +59,7 @@ def choose_cut(
     whole = _fit(fit, messages, kept)
     if not whole.dropped:
         return Cut(tuple(kept), (), whole.num_prompt_tokens, whole.max_prompt_tokens)
-    turns = [turn for turn in group_turns(messages) if turn[0] not in already_dropped]
+    turns = [turn for turn in group_turns(message["role"] for message in messages) if turn[0] not in already_dropped]
     candidates = [turn for turn in turns[:-1] if not set(turn) & set(pinned)]
     gone = _fewest(fit, messages, kept, candidates, int(whole.max_prompt_tokens * TARGET_SHARE))
     rest = _without(kept, gone)

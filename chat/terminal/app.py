@@ -15,7 +15,7 @@ from chat.backends.base import Backend
 from chat.session.answer import PartialAnswer
 from chat.session.attachments import Attachment
 from chat.session.texts import find_language
-from chat.session.window import Cut, group_turns
+from chat.session.window import Cut
 from chat.terminal.answer import AnswerView, receive
 from chat.terminal.display import Display, find_mode
 from chat.terminal.figures import figures_line
@@ -150,8 +150,7 @@ class TerminalApp:
 
     def _name_turns(self, cut: Cut) -> str:
         """Return words for the turns that a cut leaves out."""
-        messages = self.session.talk.messages()
-        numbers = [n for n, turn in enumerate(group_turns(messages), start=1) if turn[0] in cut.dropped]
+        numbers = self.session.talk.dropped_turns(cut.dropped)
         key = "dropped.turn" if len(numbers) == 1 else "dropped.turns"
         return self.texts(key, first=numbers[0], last=numbers[-1])
 

@@ -17,7 +17,6 @@ from chat.session.sampling_options import SAMPLING
 from chat.session.session import ChatSession
 from chat.session.stored import StoredConversation
 from chat.session.usage import num_context_tokens, usage_of
-from chat.session.window import group_turns
 from chat.web.generation import Answering
 from chat.web.texts import Texts
 from chatcore.errors import (
@@ -256,7 +255,7 @@ class PageSession(ChatSession):
         self.notice = "\n".join(told) or self.notice
 
     def _name_turns(self, dropped: Sequence[int]) -> str:
-        numbers = [n for n, turn in enumerate(group_turns(self.talk.messages()), start=1) if turn[0] in dropped]
+        numbers = self.talk.dropped_turns(dropped)
         key = "dropped.turn" if len(numbers) == 1 else "dropped.turns"
         return self.texts(key, first=numbers[0], last=numbers[-1])
 
@@ -386,8 +385,7 @@ class PageSession(ChatSession):
     @property
     def num_dropped_turns(self) -> int:
         """Number of turns that the model no longer sees."""
-        path, start = self.talk.conversation.path(), self.talk.conversation.window_start()
-        return sum(message.role == "user" for message in path[:start])
+        return len(self.talk.dropped_turns())
 
     # -- telling ------------------------------------------------------------------------------------------------
 

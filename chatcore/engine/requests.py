@@ -16,13 +16,13 @@ from chatcore.engine.response_format import ResponseFormat, read_response_format
 from chatcore.engine.sampling import Outputs, make_sampling_params
 from chatcore.errors import SamplingError
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
+from chatcore.prompts.window import max_prompt_tokens
 from chatcore.reply import MessageDict, Reply
 from chatcore.tools.functions import as_tools
 
 __all__ = ["ContextWindowWarning", "ReplyRequest", "RequestMaker"]
 
 AHEAD_TOKENS = 512  # read in one step while nobody asks: whoever asks then waits for no more
-REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if max_tokens wants so much
 
 
 class ContextWindowWarning(UserWarning):
@@ -211,9 +211,8 @@ class RequestMaker:
         )
 
     def max_prompt_tokens(self, max_tokens: int | None = None) -> int:
-        """Return how long a prompt may be: the window, less what is kept free for an answer of ``max_tokens``."""
-        share = max(1, self.max_model_len // REPLY_SHARE)
-        return self.max_model_len - min(max_tokens or share, share)
+        """Return how long a prompt may be if the answer may have ``max_tokens``."""
+        return max_prompt_tokens(self.max_model_len, max_tokens)
 
     def sampling_params(
         self,

@@ -35,6 +35,7 @@ from chatcore.prompts.pieces import EncodedPiece, GeneratedRuns, PieceEncoder, r
 from chatcore.prompts.stop_tokens import find_stop_token_ids, find_turn_end
 from chatcore.prompts.template import CUT, MARK, Alphabet, TracedTemplate, read_literals, refer_message
 from chatcore.prompts.tokenizer import PromptTokenizer, read_json
+from chatcore.prompts.window import droppable_units
 
 __all__ = [
     "FittedPrompt",
@@ -240,7 +241,7 @@ class PromptBuilder:
         if len(prompt.token_ids) <= max_prompt_tokens:
             return FittedPrompt(prompt, list(messages), [])
         target = max_prompt_tokens if target_prompt_tokens is None else min(target_prompt_tokens, max_prompt_tokens)
-        units = _droppable_units(messages, pinned)
+        units = droppable_units([message.get("role") for message in messages], pinned)
         left, num_dropped = len(prompt.token_ids), 0
         sizes = self._unit_sizes(messages, units, options, left)
         while left > target and num_dropped < len(units):
@@ -462,27 +463,6 @@ def _tool_schema(tool: Any) -> Any:
     from transformers.utils.chat_template_utils import get_json_schema
 
     return get_json_schema(tool)
-
-
-def _droppable_units(messages: Sequence[Mapping[str, Any]], pinned: Collection[int]) -> list[list[int]]:
-    """Return what may be dropped, in the order in which it goes.
-
-    First the turns before the newest one, then, of the newest one, each tool call but the last with its results.
-    """
-    turns: list[list[int]] = []
-    for i, message in enumerate(messages):
-        role = message.get("role")
-        if role in ("system", "developer"):
-            continue
-        if role == "user" or not turns:
-            turns.append([])
-        turns[-1].append(i)
-    steps: list[list[int]] = []
-    for i in turns[-1][1:] if turns else []:
-        if messages[i].get("role") == "assistant" or not steps:
-            steps.append([])
-        steps[-1].append(i)
-    return [unit for unit in turns[:-1] + steps[:-1] if not set(unit) & set(pinned)]
 
 
 def find_chat_template(folder: Path) -> str | dict[str, str]:

@@ -13,13 +13,11 @@ from typing import Any
 
 from chat.conversations.conversation import Conversation, Message
 from chat.server.vllm_plugin.renderer import NOT_FOR_TEMPLATES
-from chat.session.window import TARGET_SHARE
 from chatcore.errors import PromptError, PromptTooLongError
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
+from chatcore.prompts.window import TARGET_SHARE, max_prompt_tokens, turn_numbers
 
 __all__ = ["PromptMaker", "TurnPrompt", "ready_ids"]
-
-REPLY_SHARE = 4  # at least a quarter of the window is kept free for the answer, if it may be so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class PromptMaker:
             raise PromptError("there is no message to answer", hint="Send one beside the system message.")
         head = [text for text in (conversation.system, instructions) if text]
         system = [{"role": "system", "content": "\n\n".join(head)}] if head else []
-        pinned = _pinned(conversation, path)
+        pinned = conversation.pinned_positions(path)
         start = conversation.window_start() if may_drop else 0
         seen = [index for index in range(len(path)) if index >= start or index in pinned]
         messages = [*system, *(path[index].as_dict() for index in seen)]
@@ -114,7 +112,7 @@ class PromptMaker:
         return TurnPrompt(
             token_ids=fitted.prompt.token_ids,
             num_history_tokens=self._count(history, options) if len(history) > len(system) else 0,
-            dropped_turns=_turn_numbers(path, set(range(len(path))) - set(kept)),
+            dropped_turns=tuple(turn_numbers([m.role for m in path], set(range(len(path))) - set(kept))),
             window_start_id=path[first].id if gone else conversation.window_start_id,
         )
 
@@ -131,8 +129,7 @@ class PromptMaker:
             if len(prompt.token_ids) >= self.max_model_len:
                 raise PromptTooLongError(len(prompt.token_ids), self.max_model_len - 1)
             return FittedPrompt(prompt, list(messages), [])
-        share = max(1, self.max_model_len // REPLY_SHARE)
-        limit = self.max_model_len - min(max_tokens or share, share)
+        limit = max_prompt_tokens(self.max_model_len, max_tokens)
         target = int(limit * TARGET_SHARE)
         return self.builder.fit(
             messages, max_prompt_tokens=limit, target_prompt_tokens=target, pinned=pinned, **options
@@ -150,21 +147,3 @@ def ready_ids(token_ids: Sequence[int]) -> dict[str, Any]:
 
 def _template_options(template_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in template_kwargs.items() if name not in NOT_FOR_TEMPLATES}
-
-
-def _pinned(conversation: Conversation, path: Sequence[Message]) -> set[int]:
-    """Return the places on the path of the pinned turns' messages."""
-    pinned: set[int] = set()
-    is_pinned = False
-    for index, message in enumerate(path):
-        if message.role == "user":
-            is_pinned = message.id in conversation.pinned_ids
-        if is_pinned:
-            pinned.add(index)
-    return pinned
-
-
-def _turn_numbers(path: Sequence[Message], left_out: set[int]) -> tuple[int, ...]:
-    """Return the numbers of the turns whose user message is left out."""
-    users = [index for index, message in enumerate(path) if message.role == "user"]
-    return tuple(number for number, index in enumerate(users, start=1) if index in left_out)

@@ -18,13 +18,13 @@ from typing import Any
 from chat.conversations.conversation import Conversation, Message, make_id
 from chat.server.limits.metrics import CONVERSATIONS_OPEN, REUSED_TOKENS, TURNS
 from chat.server.settings.retention import ServedSettings
+from chat.session.answer import SAVE_INTERVAL_S
 from chat.store.leases import Lease
 from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, EngineError, QuotaExceededError, StoreError
 
 __all__ = ["Ending", "Piece", "RunningTurn", "RunningTurns", "behind"]
 
-SAVE_INTERVAL_S = 0.7  # so that a saved answer is never more than a second behind, the writing of it included
 LOOK_INTERVAL_S = 0.25  # how often the marks are read that others leave to stop an answer
 CANCEL_WAIT_S = 2.0  # for the process that generates to notice
 RENEW_INTERVAL_S = 5.0  # a lease holds for chat.store.writer.LEASE_S

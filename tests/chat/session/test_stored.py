@@ -76,3 +76,13 @@ def test_a_tool_call_survives_the_store(talk, tmp_path):
     kept = ConversationStore(tmp_path / "conversations.sqlite").load(talk.conversation.id)
     assert kept.as_dicts() == talk.messages()
     assert isinstance(kept.path()[-1], Message)
+
+
+def test_a_pinned_turn_is_not_counted_as_left_out(talk):
+    for question in ("one", "two", "three"):
+        talk.add_message(question)
+        answer(talk, Reply("yes"))
+    talk.conversation.toggle_pin(1)
+    talk.conversation.window_start_id = talk.conversation.turn(3).id
+    assert talk.dropped_turns() == [2]
+    assert [message["content"] for message in talk.prompt_messages()] == ["one", "yes", "three", "yes"]

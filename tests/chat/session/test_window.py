@@ -15,7 +15,7 @@ from chatcore.errors import PromptError
 from tests.chat.terminal.scripted import ScriptedBackend
 
 
-@pytest.mark.parametrize("name", ["attachments", "sampling_options", "texts", "window"])
+@pytest.mark.parametrize("name", ["attachments", "sampling_options", "texts"])
 def test_examples_in_the_docstrings_hold(name: str) -> None:
     results = doctest.testmod(importlib.import_module(f"chat.session.{name}"))
     assert results.attempted > 0
