@@ -14,19 +14,25 @@ from chat.session.setup import open_store, read_settings
 from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
-    from chat.store.base import Store
+    from chat.store.base import Store, Summary
 
 __all__ = ["add_options", "delete", "export", "import_file", "list_conversations", "run", "search", "show"]
 
+DEFAULT_LIMIT, DEFAULT_SEARCH_LIMIT = 20, 1000  # conversations
 SHORT_ID = 8  # characters of an id that are shown; any beginning that fits one conversation only will do
 
 
 def list_conversations(store: Store, *, limit: int) -> None:
     """Print the latest conversations, a line each: id, time, number of messages, title."""
     for summary in store.recent(limit=limit):
-        when = datetime.fromtimestamp(summary.updated_at_utc).strftime("%Y-%m-%d %H:%M")
-        mark = " (unfinished)" if summary.unfinished else ""
-        print(f"{summary.id[:SHORT_ID]}  {when}  {summary.num_messages:>4}  {summary.title}{mark}")
+        print(_line(summary))
+
+
+def _line(summary: Summary) -> str:
+    when = datetime.fromtimestamp(summary.updated_at_utc).strftime("%Y-%m-%d %H:%M")
+    mark = " (unfinished)" if summary.unfinished else ""
+    excerpt = f" | {summary.excerpt}" if summary.excerpt else ""
+    return f"{summary.id[:SHORT_ID]}  {when}  {summary.num_messages:>4}  {summary.title}{mark}{excerpt}"
 
 
 def show(store: Store, conversation_id: str) -> None:
@@ -34,10 +40,13 @@ def show(store: Store, conversation_id: str) -> None:
     print(files.to_markdown(store.load(conversation_id)), end="")
 
 
-def search(store: Store, text: str) -> None:
-    """Print the messages that hold these words, a line each."""
-    for hit in store.search(text):
-        print(f"{hit.conversation_id[:SHORT_ID]}  {hit.role:<9}  {hit.title} | {hit.excerpt}")
+def search(store: Store, words: str, *, limit: int) -> None:
+    """Print the conversations that have these words, a line each, with an excerpt where the words are in a message."""
+    found = store.find_conversations(words, limit=limit + 1)
+    for summary in found[:limit]:
+        print(_line(summary))
+    if len(found) > limit:
+        print("There are more conversations with these words; --limit N shows more.", file=sys.stderr)
 
 
 def export(store: Store, conversation_id: str, file: Path, *, overwrite: bool) -> None:
@@ -78,10 +87,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """What ``conversations`` takes."""
     actions = command.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
     listing = actions.add_parser("list", help="the latest first")
-    listing.add_argument("--limit", type=int, default=20)
     show = actions.add_parser("show", help="print a conversation")
-    search = actions.add_parser("search", help="messages that hold these words")
-    search.add_argument("words", nargs="+")
+    search = actions.add_parser("search", help="conversations that have all of these words")
+    search.add_argument("words", nargs="+", help="looked for in titles and in single messages")
+    for action, limit in ((listing, DEFAULT_LIMIT), (search, DEFAULT_SEARCH_LIMIT)):
+        action.add_argument("--limit", type=int, default=limit, metavar="N", help=f"print at most N (default: {limit})")
     export = actions.add_parser("export", help="write a conversation to .md, .json or .jsonl")
     bring = actions.add_parser("import", help="read conversations from .json or .jsonl")
     delete = actions.add_parser("delete", help="delete a conversation for ever")
@@ -104,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         case "show":
             show(store, options.id)
         case "search":
-            search(store, " ".join(options.words))
+            search(store, " ".join(options.words), limit=options.limit)
         case "export":
             export(store, options.id, options.file, overwrite=options.overwrite)
         case "import":

@@ -18,6 +18,7 @@ class Summary:
     Attributes:
         num_messages, num_turns: counted over all branches; a turn is a user message.
         unfinished: the last turn was cut off: its writer died before the answer was complete.
+        excerpt: from the newest message that has the words of a search; empty if only the title has them.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Summary:
     num_turns: int
     updated_at_utc: float
     unfinished: bool = False
+    excerpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ class Store(Protocol):
     def add(self, conversation: Conversation, message: Message) -> Message:
         """Put a message behind the tip, or a grown one in its own place; it is kept when this returns."""
 
-    def search(self, text: str, *, limit: int = 20) -> list[SearchHit]:
-        """Return messages that hold all words of a text, the newest first."""
+    def find_conversations(self, words: str, *, limit: int = 20) -> list[Summary]:
+        """Return the conversations that have all of these words in the title or in one message, the latest first."""
 
     def close(self) -> None:
         """Let go of the file or the connections."""

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from chat.store.rows import (
     to_time,
 )
 from chat.store.schema import conversations, message_search, messages, turns_under_way
-from chat.store.search import add_to_index, make_excerpt, matching, remove_from_index
+from chat.store.search import add_to_index, in_title, make_excerpt, matching, newest_hits, remove_from_index
 from chat.store.server_state import ServedThings
 from chat.store.writer import Writer, is_gone
 from chatcore.errors import ConversationNotFoundError, StoreError
@@ -189,16 +190,6 @@ class ConversationStore:
             row = self._find(connection, conversation_id, owner)
         return replace(to_conversation(row, []), tip_id=None, redo_ids=[], pinned_ids=set(), window_start_id=None)
 
-    def summaries(self, ids: Sequence[str], *, owner: str = LOCAL_OWNER) -> list[Summary]:
-        """Return the lines of these conversations, in this order; those that are not there are left out."""
-        with self._database.read() as connection:
-            found: dict[str, Summary] = {}
-            for start in range(0, len(ids), MAX_VARIABLES):
-                part = conversations.c.id.in_(ids[start : start + MAX_VARIABLES])
-                lines = self._summaries(connection, (conversations.c.owner == owner, part), MAX_VARIABLES)
-                found |= {line.id: line for line in lines}
-        return [found[conversation_id] for conversation_id in ids if conversation_id in found]
-
     def recent(
         self, *, owner: str = LOCAL_OWNER, limit: int = 50, after: str | None = None, with_empty: bool = False
     ) -> list[Summary]:
@@ -213,9 +204,7 @@ class ConversationStore:
             conditions.append(sa.exists().where(messages.c.conversation_id == conversations.c.id))
         with self._database.read() as connection:
             if after is not None:
-                last = self._find(connection, after, owner)
-                place = sa.tuple_(conversations.c.updated_at_utc, conversations.c.id)
-                conditions.append(place < sa.tuple_(sa.literal(last.updated_at_utc), sa.literal(last.id)))
+                conditions.append(self._comes_after(connection, after, owner))
             return self._summaries(connection, conditions, limit)
 
     def unfinished(self, *, owner: str = LOCAL_OWNER, limit: int = 10) -> list[Summary]:
@@ -379,6 +368,45 @@ class ConversationStore:
                 for row in connection.execute(query)
             ]
 
+    def find_conversations(
+        self, words: str, *, owner: str = LOCAL_OWNER, limit: int = 20, after: str | None = None
+    ) -> list[Summary]:
+        """Return the conversations that have all of these words in the title or in one message, the latest first.
+
+        Words match as in :meth:`search`. Each line has an excerpt of the newest message that has the words.
+
+        Args:
+            after: the id of a conversation; those that follow it in the list are returned.
+        """
+        hits = newest_hits(words, self._database.dialect)
+        if hits is None:
+            return []
+        query = (
+            sa.select(conversations.c.id, hits.c.position)
+            .join_from(conversations, hits, hits.c.conversation_id == conversations.c.id, isouter=True)
+            .where(conversations.c.owner == owner, sa.or_(hits.c.position.is_not(None), in_title(words)))
+            .order_by(conversations.c.updated_at_utc.desc(), conversations.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            if after is not None:
+                query = query.where(self._comes_after(connection, after, owner))
+            positions = {row.id: row.position for row in connection.execute(query)}
+            lines: dict[str, Summary] = {}
+            for start in range(0, len(positions), MAX_VARIABLES):
+                part = dict(islice(positions.items(), start, start + MAX_VARIABLES))
+                excerpts = self._excerpts(connection, list(part.values()), words)
+                for line in self._summaries(connection, [conversations.c.id.in_(part)], MAX_VARIABLES):
+                    lines[line.id] = replace(line, excerpt=excerpts.get(line.id, ""))
+        return [lines[conversation_id] for conversation_id in positions if conversation_id in lines]
+
+    @staticmethod
+    def _excerpts(connection: sa.Connection, positions: Sequence[int | None], words: str) -> dict[str, str]:
+        """Return excerpts of messages, by conversation."""
+        chosen = messages.c.position.in_([position for position in positions if position is not None])
+        rows = connection.execute(sa.select(messages.c.conversation_id, messages.c.content).where(chosen))
+        return {row.conversation_id: make_excerpt(str(row.content), words) for row in rows}
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _find(self, connection: sa.Connection, conversation_id: str, owner: str) -> Any:
@@ -399,6 +427,12 @@ class ConversationStore:
         if not rows:
             raise ConversationNotFoundError(f"there is no conversation {conversation_id}")
         return rows[0]
+
+    def _comes_after(self, connection: sa.Connection, conversation_id: str, owner: str) -> sa.ColumnElement[bool]:
+        """Return the condition of being further down in a list than a conversation."""
+        last = self._find(connection, conversation_id, owner)
+        place = sa.tuple_(conversations.c.updated_at_utc, conversations.c.id)
+        return place < sa.tuple_(sa.literal(last.updated_at_utc), sa.literal(last.id))
 
     def _summaries(
         self, connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]], limit: int

@@ -19,7 +19,7 @@ import httpx2
 from chat.conversations.conversation import Conversation, Message
 from chat.conversations.files import from_dict, message_to_dict
 from chat.net.http_client import cause_of, make_client, root_of
-from chat.store.base import SearchHit, Summary
+from chat.store.base import Summary
 from chat.store.changes import Changes, add_message, copy_with_new_ids, doubt, find_changes, kept_by, take_changes
 from chat.store.outbox import Outbox
 from chat.store.writer import Writer
@@ -190,11 +190,21 @@ class RemoteStore:
         """
         return add_message(conversation, message, self.save)
 
-    def search(self, text: str, *, limit: int = 20) -> list[SearchHit]:
-        """Return the messages that hold all words of a text, the latest first."""
-        query = {"text": text[:MAX_SEARCH_CHARACTERS], "limit": limit}
-        data = self._link.call("GET", "/v1/store/search", query=query)
-        return self._understood(lambda: [SearchHit(**hit) for hit in data["data"]])
+    def find_conversations(self, words: str, *, limit: int = 20) -> list[Summary]:
+        """Return the conversations that have all of these words in the title or in one message, the latest first.
+
+        Raises:
+            StoreError: the server is of an older version, which has no such search.
+        """
+        query = {"words": words[:MAX_SEARCH_CHARACTERS], "limit": limit}
+        try:
+            data = self._link.call("GET", "/v1/store/find", query=query)
+        except ConversationNotFoundError as error:
+            raise StoreError(
+                f"{self.name} cannot search conversations: its version is older",
+                hint="Use the same version of this program on both sides.",
+            ) from error
+        return self._understood(lambda: [Summary(**line) for line in data["data"]])
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -1,28 +1,34 @@
-"""Full-text search in the store: what a message is found by, and how a question is put to SQLite and to Postgres.
+"""Full-text search in the store: the words of a message, and the conditions of a query, for SQLite and for Postgres.
 
 Scripts that are written without spaces are cut into pairs of neighbouring characters: a pair is the shortest that
 people search for, and neither database finds one inside a longer run by itself. Both databases get the same words,
 made here; Postgres gets them as ready lexemes, since its own parser drops Chinese where the locale does not know it.
+
+Titles have no index: there are far fewer of them. A regular expression finds the same words in them.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from chat.store.schema import message_search, messages
+from chat.store.schema import conversations, message_search, messages
 
-__all__ = ["add_to_index", "make_excerpt", "matching", "remove_from_index", "search_words"]
+__all__ = ["add_to_index", "in_title", "make_excerpt", "matching", "newest_hits", "remove_from_index", "search_words"]
 
 # Han with its extensions, kana and hangul.
 DENSE = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 RUNS = re.compile(rf"([{DENSE}]+)|[^\W_{DENSE}]+")
+ANYWHERE = re.compile(f"[{DENSE}]")
 ACCENTS = re.compile("[\u0300-\u036f]")
 MAX_WORD = 64  # characters; longer ones are base64 and the like, and Postgres refuses those beyond 2,046 bytes
+MAX_TITLE_WORDS = 500  # no title has more different ones; SQLite takes up to 1,000 conditions
 MAX_POSTGRES_BYTES = 500_000  # of one message's words; Postgres refuses beyond 1 MiB with its own overhead
 EXCERPT_CHARACTERS = 30  # before and after what was searched for
 
@@ -90,6 +96,49 @@ def matching(question: str, dialect: str) -> sa.ColumnElement[bool] | None:
         message_search.c.words.op("@@", is_comparison=True)(sa.cast(query, _TsQuery)),
         *(messages.c.content.contains(run, autoescape=True) for run in runs),
     )
+
+
+def newest_hits(question: str, dialect: str) -> sa.CTE | None:
+    """Return the conversations of all owners in which a message matches, with the newest such message's position.
+
+    None if the question has no word.
+    """
+    condition = matching(question, dialect)
+    if condition is None:
+        return None
+    return (
+        sa.select(messages.c.conversation_id, sa.func.max(messages.c.position).label("position"))
+        .join_from(message_search, messages, message_search.c.rowid == messages.c.position)
+        .where(condition)
+        .group_by(messages.c.conversation_id)
+        .cte("newest_hits")
+    )
+
+
+def in_title(question: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a conversation's title has all words of a question, as :func:`matching` finds them."""
+    patterns = dict.fromkeys(map(_pattern, _parse(question)))
+    if len(patterns) > MAX_TITLE_WORDS:
+        return sa.false()
+    title = sa.cast(conversations.c.title, sa.Text)  # a damaged SQLite file may hold a number there
+    return sa.and_(*(title.regexp_match(pattern) for pattern in patterns))
+
+
+def _pattern(part: _Part) -> str:
+    """Return a regular expression that SQLite (Python's own) and Postgres read alike, whatever the locale."""
+    text = part.words[0] + "".join(pair[-1] for pair in part.words[1:])
+    letters = [f"[{''.join(sorted(_spellings().get(letter, {letter})))}]{ACCENTS.pattern}*" for letter in text]
+    return ("" if ANYWHERE.match(text) else rf"(^|\W|_|[{DENSE}])") + "".join(letters)
+
+
+@functools.cache
+def _spellings() -> Mapping[str, set[str]]:
+    """Return what is searched for as the same letter, by letter: upper case, accents, width."""
+    spellings: dict[str, set[str]] = {}
+    for code in chain(range(0x2000), range(0xFF00, 0xFFF0)):  # scripts with case or accents, and full width
+        if (folded := _fold(chr(code))).isalnum() and len(folded) == 1:
+            spellings.setdefault(folded, {folded}).add(chr(code))
+    return spellings
 
 
 class _TsQuery(sa.types.UserDefinedType[str]):

@@ -282,10 +282,7 @@ class TerminalSession(ChatSession):
 
     def conversations(self, words: str, limit: int) -> list[Summary]:
         """Return the newest conversations, or the newest in which words occur."""
-        if not words:
-            return self.store.recent(limit=limit)
-        ids = {hit.conversation_id for hit in self.store.search(words, limit=10 * limit)}
-        return [entry for entry in self.store.recent(limit=100_000) if entry.id in ids][:limit]
+        return self.store.find_conversations(words, limit=limit) if words else self.store.recent(limit=limit)
 
     @property
     def was_offered(self) -> bool:

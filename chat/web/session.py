@@ -30,9 +30,9 @@ from chatcore.errors import (
 
 if TYPE_CHECKING:
     from chat.config import Settings
-    from chat.store.base import Store
+    from chat.store.base import Store, Summary
 
-__all__ = ["THINKING", "Attached", "Listed", "Person", "PageSession", "neutral_value"]
+__all__ = ["THINKING", "Attached", "Person", "PageSession", "neutral_value"]
 
 MAX_LISTED = 60
 MAX_TITLE_COLUMNS = 100
@@ -57,17 +57,6 @@ class Person:
     name: str
     store: Store
     backend: Backend
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One line of the list of conversations. ``excerpt`` is the text that was found, if words were searched for."""
-
-    id: str
-    title: str
-    updated_at_utc: float
-    excerpt: str = ""
-    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +120,10 @@ class PageSession(ChatSession):
         self.num_shown = SHOWN_TURNS
         self._take_settings(conversation)
 
-    def find_conversations(self, words: str) -> list[Listed]:
-        """Return the newest conversations, or those in whose title or messages words occur."""
-        recent = self.person.store.recent(limit=MAX_LISTED)
-        listed = [Listed(entry.id, entry.title, entry.updated_at_utc, "", entry.unfinished) for entry in recent]
-        if not words.strip():
-            return listed
-        found = {entry.id: entry for entry in listed if words.strip().lower() in entry.title.lower()}
-        times = {entry.id: entry.updated_at_utc for entry in listed}
-        for hit in self.person.store.search(words, limit=2 * MAX_LISTED):
-            if not found.get(hit.conversation_id, Listed("", "", 0)).excerpt:
-                id_ = hit.conversation_id
-                found[id_] = Listed(id_, hit.title, times.get(id_, 0.0), hit.excerpt)
-        return [*found.values()][:MAX_LISTED]
+    def find_conversations(self, words: str) -> list[Summary]:
+        """Return the latest conversations, or the latest that have words in the title or in one message."""
+        store = self.person.store
+        return store.find_conversations(words, limit=MAX_LISTED) if words.strip() else store.recent(limit=MAX_LISTED)
 
     def rename(self, title: str) -> None:
         """Give the conversation another title."""

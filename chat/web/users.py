@@ -14,7 +14,7 @@ from chatcore.errors import ChatError
 
 if TYPE_CHECKING:
     from chat.backends.base import Backend
-    from chat.store.base import SearchHit, Store, Summary
+    from chat.store.base import Store, Summary
     from chat.store.local import ConversationStore
 
 __all__ = ["MAX_KEY_CHARACTERS", "OwnedStore", "People", "by_key_file", "by_server"]
@@ -159,8 +159,8 @@ class OwnedStore:
         conversation.owner = self._owner
         return self._store.add(conversation, message)
 
-    def search(self, text: str, *, limit: int = 20) -> list[SearchHit]:
-        return self._store.search(text, owner=self._owner, limit=limit)
+    def find_conversations(self, words: str, *, limit: int = 20) -> list[Summary]:
+        return self._store.find_conversations(words, owner=self._owner, limit=limit)
 
     def close(self) -> None:
         """Nothing: the store is everybody's."""

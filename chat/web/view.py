@@ -10,9 +10,10 @@ from typing import Any
 
 from chat.conversations.conversation import Conversation, Message
 from chat.session.usage import output_rate, usage_of
+from chat.store.base import Summary
 from chat.web.generation import Answering
 from chat.web.markup import escape, kept_markdown_html, markdown_html, plain_html
-from chat.web.session import Listed, PageSession
+from chat.web.session import PageSession
 from chat.web.texts import Texts
 
 __all__ = [
@@ -310,7 +311,7 @@ def list_html(session: PageSession, words: str) -> str:
     return f'<nav aria-label="{escape(texts("list"))}"><ul>{rows}</ul></nav>'
 
 
-def _row(texts: Texts, entry: Listed, *, is_here: bool) -> str:
+def _row(texts: Texts, entry: Summary, *, is_here: bool) -> str:
     current = ' aria-current="page"' if is_here else ""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.updated_at_utc)) if entry.updated_at_utc else ""
     note = entry.excerpt or (f"{when} · {texts('list.unfinished')}" if entry.unfinished else when)

@@ -254,6 +254,7 @@ class Known:
             ("POST", f"/v1/store/conversations/{self.conversation.id}/settle", {}, {"writer": changes["writer"]}),
             ("DELETE", f"/v1/store/conversations/{self.conversation.id}", {}, None),
             ("GET", "/v1/store/search", {"text": "灯塔", "limit": 3}, None),
+            ("GET", "/v1/store/find", {"words": "灯塔", "limit": 3}, None),
             ("POST", "/v1/store/leave", {}, {"writer": changes["writer"]}),
         ]
 

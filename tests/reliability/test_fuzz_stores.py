@@ -115,7 +115,7 @@ def _use(rng: random.Random, store: ConversationStore, folder: Path) -> str:
 
     ways: list[Callable[[], Any]] = [
         lambda: conversations_command.list_conversations(store, limit=10),
-        lambda: conversations_command.search(store, "灯塔"),
+        lambda: conversations_command.search(store, "灯塔", limit=10),
         lambda: store.unfinished(),
         lambda: store.served.find_session(7, owner="local"),
         lambda: store.served.find_response("a" * 24, owner="local"),

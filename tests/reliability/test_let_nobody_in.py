@@ -260,7 +260,8 @@ def test_lists_searches_and_sessions_show_nothing_of_others(server):
         fields = {"request_output_len": 1, "interactive_mode": True}
         number = alice.post("/v1/chat/interactive", json={"prompt": secret, **fields}).json()["session_id"]
         kept = alice.get("/v1/store/conversations").json()["data"][0]
-        for path in ("/v1/conversations?limit=100", f"/v1/conversations?q={secret}", f"/v1/store/search?text={secret}"):
+        searches = f"/v1/conversations?q={secret}", f"/v1/store/search?text={secret}", f"/v1/store/find?words={secret}"
+        for path in ("/v1/conversations?limit=100", *searches):
             assert kept["id"] not in bob.get(path).text
             assert kept["id"] in alice.get(path).text
         assert kept["id"] not in bob.get("/v1/store/conversations?limit=1000").text
@@ -502,6 +503,7 @@ def test_logs_and_processes_hold_no_key_and_nothing_that_was_said(server, figure
         ("/v1/conversations", {"items": said, "metadata": {"a": mark}}),
         ("/v1/conversations", {"items": [{"type": mark, "content": mark}]}),
         (f"/v1/store/search?text={mark}", None),
+        (f"/v1/store/find?words={mark}", None),
         (f"/v1/conversations?q={mark}", None),
         (f"/v1/models?api_key={server.keys['alice']}&q={mark}", None),
         ("/tokenize", {"messages": said}),

@@ -21,7 +21,6 @@ __all__ = ["ConversationReply", "conversation_key", "load", "metadata_of", "page
 
 CONVERSATION_ID = re.compile(r"(?:conv_)?([0-9a-f]{24})")
 MAX_ITEMS = 20  # in one request, as OpenAI has it
-SEARCH_HITS = 1000  # messages that are looked through for the conversations that hold them
 
 router = APIRouter(prefix="/v1/conversations", route_class=OpenAIRoute, responses=REFUSALS, tags=["Conversations"])
 
@@ -112,7 +111,7 @@ def list_conversations(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     after: Annotated[str | None, Query(max_length=64, description="go on behind this conversation")] = None,
-    q: Annotated[str | None, Query(max_length=1000, description="words that are said in it")] = None,
+    q: Annotated[str | None, Query(max_length=1000, description="words in its title or in one message")] = None,
 ) -> ConversationPage:
     """Return the latest conversations first. Ours: OpenAI has no such list."""
     store, owner = store_of(request), owner_of(request)
@@ -120,7 +119,7 @@ def list_conversations(
     if q is None:
         found = store.recent(owner=owner, limit=limit + 1, after=start, with_empty=True)
     else:
-        found = _search(request, q, start)[: limit + 1]
+        found = store.find_conversations(q, owner=owner, limit=limit + 1, after=start)
     lines = [_line(store.load_head(summary.id, owner=owner), summary) for summary in found[:limit]]
     return ConversationPage(
         data=lines,
@@ -305,13 +304,3 @@ def _line(conversation: Conversation, summary: Summary) -> ConversationLine:
         num_messages=summary.num_messages,
         unfinished=summary.unfinished,
     )
-
-
-def _search(request: Request, question: str, after: str | None) -> list[Summary]:
-    """Return the conversations in which words are said, those with the newest messages first."""
-    store, owner = store_of(request), owner_of(request)
-    hits = store.search(question, owner=owner, limit=SEARCH_HITS)
-    ids = list(dict.fromkeys(hit.conversation_id for hit in hits))
-    if after is not None:
-        ids = ids[ids.index(after) + 1 :] if after in ids else []
-    return store.summaries(ids, owner=owner)

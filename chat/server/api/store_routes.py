@@ -65,6 +65,19 @@ class ConversationList(StrictModel):
     data: list[StoredConversationLine]
 
 
+class FoundConversationLine(StoredConversationLine):
+    """A conversation that was found. ``excerpt``: from the newest message that has the words; empty if none has."""
+
+    excerpt: str
+
+
+class FoundConversations(StrictModel):
+    """The latest conversations first."""
+
+    object: Literal["list"] = "list"
+    data: list[FoundConversationLine]
+
+
 class HitLine(StrictModel):
     """A message that was found."""
 
@@ -165,6 +178,7 @@ class Deleted(StrictModel):
 
 ConversationId = Annotated[str, Path(max_length=64, description="an id, or its beginning if only one fits")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LISTED)]
+Words = Annotated[str, Query(max_length=1000)]
 
 
 @router.get("", summary="Describe the store")
@@ -223,10 +237,15 @@ def delete_conversation(request: Request, conversation_id: ConversationId) -> De
     return Deleted(id=conversation_id, title=title)
 
 
+@router.get("/find", summary="Search conversations")
+def find_conversations(request: Request, words: Words, limit: Limit = 20) -> FoundConversations:
+    """Return the conversations that have all of these words in the title or in one message."""
+    found = store_of(request).find_conversations(words, owner=owner_of(request), limit=limit)
+    return FoundConversations(data=[FoundConversationLine.model_validate(line, from_attributes=True) for line in found])
+
+
 @router.get("/search", summary="Search messages")
-def search_messages(
-    request: Request, text: Annotated[str, Query(max_length=1000)], limit: Annotated[int, Query(ge=1, le=10_000)] = 20
-) -> HitList:
+def search_messages(request: Request, text: Words, limit: Annotated[int, Query(ge=1, le=10_000)] = 20) -> HitList:
     """Return the messages that hold all words of a text."""
     hits = store_of(request).search(text, owner=owner_of(request), limit=limit)
     return HitList(data=[HitLine.model_validate(hit, from_attributes=True) for hit in hits])

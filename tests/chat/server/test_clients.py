@@ -199,8 +199,8 @@ def test_conversations_are_the_keys_own(server):
     assert all(isinstance(store, RemoteStore) for store in stores.values())
     conversation = stores["alice"].create(system="for alice")
     stores["alice"].add(conversation, Message("user", "zebra crossing"))
-    assert [hit.conversation_id for hit in stores["alice"].search("zebra")] == [conversation.id]
-    assert stores["bob"].search("zebra") == []
+    assert [line.id for line in stores["alice"].find_conversations("zebra")] == [conversation.id]
+    assert stores["bob"].find_conversations("zebra") == []
     for attempt in (stores["bob"].load, stores["bob"].delete, stores["bob"].settle):
         with pytest.raises(ConversationNotFoundError):
             attempt(conversation.id)
@@ -225,7 +225,7 @@ def test_a_conversation_goes_from_the_command_line_to_the_server_and_back(server
     file = tmp_path / "kept.json"
     assert run("conversations", "export", begun.id[:8], str(file), *at).returncode == 0
     assert run("conversations", "delete", begun.id, "--yes", *at).returncode == 0
-    assert with_key.search("Quentor") == []
+    assert with_key.find_conversations("Quentor") == []
     assert run("conversations", "import", str(file), *at).returncode == 0
     found = run("conversations", "search", "Quentor", *at)
     assert "My name is Quentor." in found.stdout

@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 from chat.conversations.conversation import Conversation, Message
+from chat.store.base import Store
 from chat.store.local import ConversationStore
 from tests.program import ROOT
 
-__all__ = ["CALL", "ask", "assert_same", "path", "rich_conversation", "start"]
+__all__ = ["CALL", "ask", "assert_same", "keep_fruit", "path", "rich_conversation", "start"]
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "北京"}'}}
 
@@ -49,6 +50,18 @@ def ask(store: ConversationStore, conversation: Conversation, question: str, ans
     if answer:
         store.add(conversation, Message("assistant", answer, finish_reason="stop"))
     return conversation
+
+
+def keep_fruit(store: Store) -> None:
+    """Keep one conversation about apples, a newer one that says the word in 202 messages, and one with a title only."""
+    dessert, orchard, notes = (Conversation(title=title) for title in ("Dessert", "Orchard", "Banana notes"))
+    dessert.add(Message("user", "apple pie recipe"))
+    for number in range(101):
+        orchard.add(Message("user", f"apple {number}"))
+        orchard.add(Message("assistant", f"Yes, apple {number}.", finish_reason="stop"))
+    notes.add(Message("user", "hello"))
+    for conversation in (dessert, orchard, notes):
+        store.insert(conversation)
 
 
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:

@@ -22,6 +22,7 @@ from chat.store.remote import RemoteStore, find_store
 from chat.store.writer import Writer
 from chatcore.errors import ConversationNotFoundError, StoreError, StoreUnreachableError
 from tests.chat.store.store_server import StoreServer
+from tests.chat.store.storing import keep_fruit
 from tests.chat.store.test_any_order import AnyOrder
 from tests.patience import patient
 
@@ -102,12 +103,28 @@ def test_lists_and_search_are_those_of_the_server(remote, server):
     conversation = server.store.create()
     say(server.store, conversation, "where is the lighthouse?", "At the cape.")
     assert remote.recent() == server.store.recent()
-    assert remote.search("lighthouse") == server.store.search("lighthouse")
-    assert [hit.message_id for hit in remote.search("light")] == [next(iter(conversation.messages))]
+    assert remote.find_conversations("lighthouse") == server.store.find_conversations("lighthouse")
+    assert [line.excerpt for line in remote.find_conversations("light")] == ["where is the lighthouse?"]
     assert remote.delete(conversation.id) == "where is the lighthouse?"
     assert server.store.recent() == remote.recent() == []
     with pytest.raises(ConversationNotFoundError):
         remote.delete(conversation.id)
+
+
+def test_conversations_are_found_however_often_another_has_the_word(remote):
+    keep_fruit(remote)
+    assert [line.title for line in remote.find_conversations("apple")] == ["Orchard", "Dessert"]
+    assert [line.title for line in remote.find_conversations("Banana")] == ["Banana notes"]
+    assert [line.title for line in remote.find_conversations("apple", limit=1)] == ["Orchard"]
+    assert remote.find_conversations("apple" + 2000 * " pie") == remote.find_conversations("apple pie")
+
+
+def test_an_older_server_that_cannot_find_conversations_is_named(httpserver_answering):
+    store = RemoteStore(httpserver_answering(404, b'{"detail": "Not Found"}'))
+    with pytest.raises(StoreError, match="cannot search conversations") as caught:
+        store.find_conversations("apple")
+    assert not isinstance(caught.value, ConversationNotFoundError)
+    assert "same version" in caught.value.hint
 
 
 def test_what_is_imported_gets_ids_of_its_own_and_comes_at_once(remote, server):
@@ -328,7 +345,7 @@ def test_two_keys_do_not_see_each_others_conversations(server, remote):
     bobs = RemoteStore(server.url, api_key=BOBS_KEY)
     conversation = remote.create(system="secret system")
     say(remote, conversation, "secret words")
-    assert bobs.recent() == bobs.unfinished() == bobs.search("secret") == []
+    assert bobs.recent() == bobs.unfinished() == bobs.find_conversations("secret") == []
     for attempt in (bobs.load, bobs.delete, bobs.settle):
         with pytest.raises(ConversationNotFoundError):
             attempt(conversation.id)
@@ -390,7 +407,7 @@ def test_a_server_of_a_newer_version_is_told(httpserver_answering):
 
 def test_what_is_no_conversation_is_told(httpserver_answering):
     store = RemoteStore(httpserver_answering(200, b'{"data": [{"id": 1}]}'))
-    for ask in (store.recent, lambda: store.load("abcd"), lambda: store.search("x")):
+    for ask in (store.recent, lambda: store.load("abcd"), lambda: store.find_conversations("x")):
         with pytest.raises(StoreError, match="answers something else"):
             ask()
     store.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 from chat.conversations.conversation import Conversation
 from chat.store.local import ConversationStore
 from chatcore.errors import EngineError, StoreError
+from tests.chat.store.storing import keep_fruit
 from tests.chat.terminal.conftest import Talk, said
 from tests.chat.terminal.scripted import ScriptedBackend
 
@@ -70,6 +71,16 @@ def test_new_keeps_the_old_conversation(talk: Talk, store: ConversationStore) ->
     assert "first talk is kept" in shown
     assert said(backend) == ["first talk", "a", "more"]
     assert len(store.recent()) == 2
+
+
+def test_sessions_are_found_however_often_another_has_the_word(talk: Talk, store: ConversationStore) -> None:
+    keep_fruit(store)
+    apples, bananas = talk(ScriptedBackend(), "/sessions apple"), talk(ScriptedBackend(), "/sessions Banana")
+    assert "Orchard" in apples
+    assert "Dessert" in apples
+    assert "Banana notes" not in apples
+    assert "Banana notes" in bananas
+    assert "Orchard" not in bananas
 
 
 def test_an_unused_conversation_leaves_no_trace(talk: Talk, store: ConversationStore) -> None:

@@ -21,6 +21,7 @@ from chat.web.session import PageSession, Person
 from chat.web.texts import TEXTS, Texts
 from chat.web.users import OwnedStore, People, by_key_file
 from chatcore.errors import ChatError, EngineError, SamplingError
+from tests.chat.store.storing import keep_fruit
 from tests.chat.terminal.scripted import Gate, ScriptedBackend, Think
 from tests.patience import patient
 
@@ -301,6 +302,18 @@ def test_conversations_are_found_by_title_and_by_words(make_session) -> None:
     assert [entry.title for entry in session.find_conversations("anim")] == ["Animals"]
     assert [entry.title for entry in session.find_conversations("foxes")] == ["Animals"]
     assert "foxes" in session.find_conversations("foxes")[0].excerpt
+
+
+def test_conversations_are_found_however_often_another_has_the_word(make_session) -> None:
+    session = make_session()
+    keep_fruit(session.person.store)
+    found = session.find_conversations("apple")
+    assert [(entry.title, entry.excerpt) for entry in found] == [
+        ("Orchard", "Yes, apple 100."),
+        ("Dessert", "apple pie recipe"),
+    ]
+    assert [entry.title for entry in session.find_conversations("Banana")] == ["Banana notes"]
+    assert "apple pie recipe" in view.list_html(session, "apple")
 
 
 def test_deleting_the_conversation_that_is_shown_begins_a_new_one(make_session, store) -> None:

@@ -112,6 +112,7 @@ class Guest:
         assert (await self._ask("/v1/conversations?limit=20"))["object"] == "list"
         await self._ask(f"/v1/conversations?q={said(self._chance).split()[0]}")
         await self._ask("/v1/store/search?text=number&limit=50")
+        await self._ask("/v1/store/find?words=number&limit=50")
 
     async def export(self) -> None:
         """Load whole conversations, as an export does."""

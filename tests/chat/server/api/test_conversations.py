@@ -10,7 +10,9 @@ from openai import AsyncOpenAI
 
 from chat.conversations.conversation import Message
 from chat.store.local import ConversationStore
+from chat.store.remote import find_store
 from tests.chat.server.clients import ask, http_of, openai_of
+from tests.chat.store.storing import keep_fruit
 
 SAID = [
     {"role": "system", "content": "You are terse."},
@@ -93,6 +95,26 @@ def test_the_latest_conversations_are_listed_and_searched(client, server):
         assert [line["id"] for line in found["data"]][:2] == [new.id, old.id]
         found = http.get("/v1/conversations", params={"q": "袋熊"}).json()
         assert [line["id"] for line in found["data"]][0] == new.id
+
+
+def test_conversations_are_found_however_often_another_has_the_word(server):
+    store = find_store(server.url, api_key=server.keys["bob"])
+    keep_fruit(store)
+    with http_of(server, "bob") as http:
+
+        def found(**query: object) -> list[str]:
+            page = http.get("/v1/conversations", params=query).json()
+            return [*(line["title"] for line in page["data"]), *["..."][: page["has_more"]]]
+
+        assert found(q="apple") == ["Orchard", "Dessert"]
+        assert found(q="Banana") == ["Banana notes"]
+        assert found(q="apple", limit=1) == ["Orchard", "..."]
+        orchard, dessert = store.find_conversations("apple")
+        assert found(q="apple", limit=1, after=f"conv_{orchard.id}") == ["Dessert"]
+        assert found(q="apple", limit=1, after=f"conv_{dessert.id}") == []
+    for line in store.recent(limit=3):
+        store.delete(line.id)
+    store.close()
 
 
 def test_another_key_is_told_what_is_told_of_a_conversation_that_is_not_there(client, server):

@@ -151,6 +151,22 @@ def test_an_odd_list_is_refused(client, query):
 @pytest.mark.parametrize("text", ["", " ", '"', "*", "a AND", "NEAR(", "\x00", "𝒳", "a" * 1000])
 def test_any_text_can_be_searched_for(client, text):
     assert client.get("/search", params={"text": text}).status_code == 200
+    assert client.get("/find", params={"words": text}).status_code == 200
+
+
+def test_a_list_of_conversations_has_no_field_that_an_older_client_does_not_know(server, client):
+    body = changes(Message("user", "zebra"))
+    assert client.post("/changes", json=body).status_code == 204
+    (found,) = client.get("/find", params={"words": "zebra"}).json()["data"]
+    assert (found["id"], found["excerpt"]) == (body["changes"][0]["conversation_id"], "zebra")
+    (listed,) = [line for line in client.get("/conversations").json()["data"] if line["id"] == found["id"]]
+    assert found == listed | {"excerpt": "zebra"}
+    assert "excerpt" not in listed
+
+
+@pytest.mark.parametrize("query", ["", "words=a&limit=0", "words=a&limit=100001", "words=" + "a" * 1001])
+def test_an_odd_search_is_refused(client, query):
+    assert client.get(f"/find?{query}").status_code == 422
 
 
 def test_another_owners_writer_cannot_be_made_to_leave(server, client):
@@ -167,4 +183,4 @@ def test_another_owners_writer_cannot_be_made_to_leave(server, client):
 
 def nothing_is_kept(server: StoreServer, body: dict[str, Any]) -> bool:
     ids = [one["conversation_id"] for one in body["changes"]]
-    return not server.store.summaries([conversation_id for conversation_id in ids if len(conversation_id) == 24])
+    return not {line.id for line in server.store.recent(limit=1000, with_empty=True)} & set(ids)
