@@ -17,10 +17,21 @@ from chat.cli.options import add_engine_options, add_reply_options
 from chat.conversations.conversation import Conversation, Message
 from chat.session.answer import PartialAnswer, kept_meanwhile
 from chat.session.setup import make_backend, open_store, read_settings, reply_options
-from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from chatcore.errors import ChatError, EngineError, HubUnreachableError, PromptTooLongError, StoreError, describe
 from chatcore.reply import Reply, ToolCall
 from chatcore.tools.functions import Tool, call_tool
+from chatcore.tools.rounds import (
+    MAX_ROUNDS,
+    REFUSED,
+    TOO_MANY,
+    AskAgain,
+    KeepResult,
+    RunCall,
+    Sent,
+    Step,
+    drive,
+    tool_rounds,
+)
 
 if TYPE_CHECKING:
     from chat.config import Settings
@@ -99,19 +110,34 @@ def ask(
 
     reply: Reply | None = None
     is_stopped = False
+
+    def answer() -> Sequence[ToolCall]:
+        nonlocal reply
+        asked = [*messages, *(message.as_dict() for message in added)]
+        with backend.stream(asked, **options) as stream:
+            reply, message = _receive(stream, None if as_json else output, keep, keep_partial)
+        add(message)
+        return reply.tool_calls if message.tool_calls else ()
+
+    def act(step: Step) -> Sent:
+        nonlocal is_stopped
+        match step:
+            case RunCall(call):
+                assert tools is not None
+                result = _run(call, tools, errors)
+                is_stopped = result is None
+                return result
+            case KeepResult(call, kept):
+                add(Message("tool", kept, tool_call_id=call.id))
+                return None
+            case AskAgain():
+                return answer()
+
     try:
-        for number in range(MAX_ROUNDS + 1):
-            asked = [*messages, *(message.as_dict() for message in added)]
-            with backend.stream(asked, **options) as stream:
-                reply, message = _receive(stream, None if as_json else output, keep, keep_partial)
-            add(message)
-            if tools is None or not added[-1].tool_calls:
-                break
-            for call in reply.tool_calls:
-                result, is_stopped = _run(call, tools, errors, is_last=number == MAX_ROUNDS, is_stopped=is_stopped)
-                add(Message("tool", result, tool_call_id=call.id))
-            if is_stopped:
-                break
+        calls = answer()
+        if tools is not None:
+            for call in drive(tool_rounds(calls), act):
+                add(Message("tool", TOO_MANY, tool_call_id=call.id))
     except ChatError as error:
         print(describe(error), file=errors)
         return exit_code(error)
@@ -122,18 +148,16 @@ def ask(
     return _exit_code_of(reply, added, errors, is_stopped=is_stopped, as_json=as_json)
 
 
-def _run(call: ToolCall, tools: Tools, errors: TextIO, *, is_last: bool, is_stopped: bool) -> tuple[str, bool]:
-    """Run a call, unless it may not be; return what the model is to read, and whether Ctrl-C has stopped it."""
-    if is_last or is_stopped:
-        return (TOO_MANY if is_last else STOPPED), is_stopped
+def _run(call: ToolCall, tools: Tools, errors: TextIO) -> str | None:
+    """Run a call, unless it is refused; return what the model is to read, or None if Ctrl-C has stopped it."""
     is_known = any(tool.name == call.name for tool in tools.tools)
     try:
         if is_known and not tools.may_run(call.name, call.arguments):
-            return REFUSED, False
+            return REFUSED
         with contextlib.redirect_stdout(errors):  # what a function prints is not the answer
-            return call_tool(tools.tools, call.name, call.arguments), False
+            return call_tool(tools.tools, call.name, call.arguments)
     except KeyboardInterrupt:
-        return STOPPED, True
+        return None
 
 
 def _exit_code_of(reply: Reply, added: Sequence[Message], errors: TextIO, *, is_stopped: bool, as_json: bool) -> int:

@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     from chat.store.base import Store
 
 __all__ = [
-    "MAX_ROUNDS",
     "NOT_RUN",
-    "REFUSED",
     "SHORT_ID",
-    "STOPPED",
-    "TOO_MANY",
     "Branch",
     "Saver",
     "StoredConversation",
@@ -32,12 +28,8 @@ __all__ = [
 ]
 
 SHORT_ID = 8  # digits of an id that are shown: enough to name a conversation
-MAX_ROUNDS = 8  # of calls in one turn
 # What the model reads in the place of a result.
 NOT_RUN = "error: this call was not run"
-REFUSED = "error: the user did not allow this call"
-STOPPED = "error: the user stopped this call"
-TOO_MANY = f"error: this call was not run: {MAX_ROUNDS} rounds of calls are the most in one turn"
 
 T = TypeVar("T")
 

@@ -6,10 +6,21 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from chat.terminal.app import TerminalApp
 from chatcore.reply import ToolCall
 from chatcore.tools.functions import MAX_RESULT_CHARACTERS, call_tool
+from chatcore.tools.rounds import (
+    MAX_ROUNDS,
+    REFUSED,
+    TOO_MANY,
+    AskAgain,
+    KeepResult,
+    RunCall,
+    Sent,
+    Step,
+    drive,
+    tool_rounds,
+)
 
 __all__ = ["go_through", "shown_call", "shown_result"]
 
@@ -24,35 +35,42 @@ ALWAYS = ("a", "always", "总是", "一直")
 def go_through(app: TerminalApp, sampling: Mapping[str, Any] | None = None) -> None:
     """Run what the last answer asks for and have the model go on, until it asks for nothing more.
 
-    It ends early when the person stops a call, when an answer fails, and after :data:`chat.session.stored.MAX_ROUNDS`;
-    ``/continue`` goes on.
+    It ends early when the person stops a call, when an answer fails, and after ``MAX_ROUNDS``; ``/continue`` goes on.
     """
     talk = app.session.talk
-    for _ in range(MAX_ROUNDS):
-        if not _run_open_calls(app):
-            app.display.dim(app.texts("call.stopped"))
-            return
-        if talk.conversation.tip is None or talk.conversation.tip.role != "tool":
-            return
-        if not app.may_send() or not app.generate(sampling=sampling):
-            return
-    if calls := talk.open_calls():
-        for call in calls:
-            talk.add_result(call, TOO_MANY)
+    is_stopped = False
+
+    def act(step: Step) -> Sent:
+        nonlocal is_stopped
+        match step:
+            case RunCall(call):
+                result = _run(app, call)
+                is_stopped = result is None
+                return result
+            case KeepResult(call, kept):
+                talk.add_result(call, kept)
+                return None
+            case AskAgain():
+                is_stopped = app.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
+                return None if is_stopped else _answer_results(app, sampling)
+
+    calls, num_rounds = talk.open_calls(), MAX_ROUNDS
+    if not calls and talk.conversation.tip is not None and talk.conversation.tip.role == "tool":
+        calls, num_rounds = _answer_results(app, sampling), MAX_ROUNDS - 1
+    left = drive(tool_rounds(calls, num_rounds), act)
+    if is_stopped or app.signals.take_missed():
+        app.display.dim(app.texts("call.stopped"))
+    for call in left:
+        talk.add_result(call, TOO_MANY)
+    if left:
         app.display.warn(app.texts("call.limit", n=MAX_ROUNDS))
 
 
-def _run_open_calls(app: TerminalApp) -> bool:
-    """Run the calls of the last answer; return False if the person stopped one of them."""
-    talk = app.session.talk
-    while calls := talk.open_calls():
-        result = _run(app, calls[0])
-        if result is None:
-            for call in calls:
-                talk.add_result(call, STOPPED)
-            return False
-        talk.add_result(calls[0], result)
-    return not app.signals.take_missed()  # Ctrl-C in the moment between a call and what follows
+def _answer_results(app: TerminalApp, sampling: Mapping[str, Any] | None) -> list[ToolCall]:
+    """Have the model answer with the results; return the calls of its answer."""
+    if not app.may_send() or not app.generate(sampling=sampling):
+        return []
+    return app.session.talk.open_calls()
 
 
 def _run(app: TerminalApp, call: ToolCall) -> str | None:

@@ -43,6 +43,7 @@ from chatcore.models.load_errors import check_loadable
 from chatcore.prompts.builder import FittedPrompt, PromptBuilder
 from chatcore.reply import Delta, MessageDict, Reply, ToolCall
 from chatcore.tools.functions import acall_tool, as_tools, call_tool
+from chatcore.tools.rounds import AskAgain, KeepResult, RunCall, Sent, Step, adrive, drive, tool_rounds
 
 __all__ = ["ToolRun", "VLLMWrapper", "get_completion", "vLLMWrapper"]
 
@@ -298,30 +299,41 @@ class VLLMWrapper:
             the model reads.
         """
         known = as_tools(tools)
-        transcript = [dict(message) for message in messages]
-        for round_number in range(1, max_rounds + 1):
-            reply = self.reply(transcript, tools=known, **options)
-            transcript.append(reply.message)
-            if not reply.tool_calls or round_number == max_rounds:
-                break
-            for call in reply.tool_calls:
-                transcript.append(_result_message(call, call_tool(known, call.name, call.arguments)))
-        return ToolRun(reply, transcript)
+        transcript = _Transcript(messages)
+
+        def act(step: Step) -> Sent:
+            match step:
+                case RunCall(call):
+                    return call_tool(known, call.name, call.arguments)
+                case KeepResult():
+                    transcript.keep(step)
+                    return None
+                case AskAgain():
+                    return transcript.add(self.reply(transcript.messages, tools=known, **options))
+
+        drive(tool_rounds(transcript.add(self.reply(messages, tools=known, **options)), max_rounds - 1), act)
+        return transcript.as_run()
 
     async def arun_tools(
         self, messages: Sequence[MessageDict], tools: Tools, *, max_rounds: int = 8, **options: Unpack[ToolRunOptions]
     ) -> ToolRun:
         """:meth:`run_tools` for asyncio: coroutine functions are awaited, other functions run in a thread."""
         known = await asyncio.to_thread(as_tools, tools)
-        transcript = [dict(message) for message in messages]
-        for round_number in range(1, max_rounds + 1):
-            reply = await self.areply(transcript, tools=known, **options)
-            transcript.append(reply.message)
-            if not reply.tool_calls or round_number == max_rounds:
-                break
-            for call in reply.tool_calls:
-                transcript.append(_result_message(call, await acall_tool(known, call.name, call.arguments)))
-        return ToolRun(reply, transcript)
+        transcript = _Transcript(messages)
+
+        async def act(step: Step) -> Sent:
+            match step:
+                case RunCall(call):
+                    return await acall_tool(known, call.name, call.arguments)
+                case KeepResult():
+                    transcript.keep(step)
+                    return None
+                case AskAgain():
+                    return transcript.add(await self.areply(transcript.messages, tools=known, **options))
+
+        first = transcript.add(await self.areply(messages, tools=known, **options))
+        await adrive(tool_rounds(first, max_rounds - 1), act)
+        return transcript.as_run()
 
     def reply_batch(
         self, conversations: Iterable[Sequence[MessageDict]], *, progress: bool = True, **options: Unpack[ReplyOptions]
@@ -498,8 +510,25 @@ class VLLMWrapper:
 vLLMWrapper = VLLMWrapper  # the name that existing scripts import
 
 
-def _result_message(call: ToolCall, result: str) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result}
+class _Transcript:
+    """The messages of a run of tools, as they grow, and the last reply."""
+
+    def __init__(self, messages: Sequence[MessageDict]) -> None:
+        self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
+        self._reply: Reply | None = None
+
+    def add(self, reply: Reply) -> Sequence[ToolCall]:
+        self._reply = reply
+        self.messages.append(reply.message)
+        return reply.tool_calls
+
+    def keep(self, step: KeepResult) -> None:
+        call = step.call
+        self.messages.append({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": step.result})
+
+    def as_run(self) -> ToolRun:
+        assert self._reply is not None
+        return ToolRun(self._reply, self.messages)
 
 
 def _messages_from_history(query: str, history: Sequence[Sequence[str]] | None, system: str) -> list[dict[str, Any]]:

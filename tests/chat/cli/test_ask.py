@@ -19,10 +19,10 @@ from chat.cli.ask import (
     open_tools,
 )
 from chat.config import Settings
-from chat.session.stored import MAX_ROUNDS, REFUSED, STOPPED
 from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, EngineError
 from chatcore.tools.functions import as_tools
+from chatcore.tools.rounds import MAX_ROUNDS, REFUSED, STOPPED
 from tests.chat.terminal.scripted import Gate, ScriptedBackend
 from tests.patience import wait_until
 from vllm_wrapper import ToolCall

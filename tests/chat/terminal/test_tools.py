@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from chat.config import Settings
-from chat.session.stored import MAX_ROUNDS, NOT_RUN, REFUSED, STOPPED, TOO_MANY
+from chat.session.stored import NOT_RUN
 from chat.store.local import ConversationStore
 from chat.terminal.tool_calls import shown_call, shown_result
 from chatcore.errors import EngineError
+from chatcore.tools.rounds import MAX_ROUNDS, REFUSED, STOPPED, TOO_MANY
 from tests.chat.terminal.conftest import Talk
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.chatcore.tools.test_mcp import COMMAND, is_running
