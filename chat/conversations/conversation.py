@@ -226,16 +226,23 @@ class Conversation:
             done += 1
         return done
 
-    def before_answer(self) -> Message:
-        """Move the tip to the last user message, so that the next answer becomes a variant; return that message.
+    def before_answer(self, message_id: str = "") -> Message:
+        """Move the tip to :meth:`question_of` a message, so that the next answer becomes a variant; return it."""
+        user = self.question_of(message_id)
+        self.tip_id = user.id
+        return user
+
+    def question_of(self, message_id: str = "") -> Message:
+        """Return the user message that a message of the path answers or is; the last one if it is not on the path.
 
         Raises:
             InvalidMessageError: nothing was asked yet.
         """
-        user = self._last_user()
+        path = self.path()
+        index = next((i for i, message in enumerate(path) if message.id == message_id), len(path) - 1)
+        user = next((message for message in reversed(path[: index + 1]) if message.role == "user"), None)
         if user is None:
             raise InvalidMessageError("there is no message to answer yet", hint="Ask something first.")
-        self.tip_id = user.id
         return user
 
     def before_turn(self, number: int) -> Message:

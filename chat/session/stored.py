@@ -228,6 +228,12 @@ class StoredConversation:
         self._keep()
         return result
 
+    def update(self, **fields: Any) -> None:
+        """Set fields of the conversation, such as its title, and keep them."""
+        for name, value in fields.items():
+            setattr(self.conversation, name, value)
+        self._keep()
+
     @contextlib.contextmanager
     def at(self, move: Callable[[Conversation], object]) -> Iterator[Move]:
         """Move the tip for what is said in this block; move it back afterwards unless ``stays`` is set."""

@@ -122,7 +122,7 @@ class TerminalSession(ChatSession):
         self._known_reason = ""
         self.forget_line()
         if self.talk.conversation.window_start_id is not None:
-            self.talk.change(lambda conversation: setattr(conversation, "window_start_id", None))
+            self.talk.update(window_start_id=None)
 
     def note_model(self) -> None:
         """Remember, once, that this model has answered."""
@@ -321,7 +321,7 @@ class TerminalSession(ChatSession):
 
     def set_system(self, text: str) -> None:
         """Replace the system message."""
-        self.talk.change(lambda conversation: setattr(conversation, "system", text))
+        self.talk.update(system=text)
 
     @property
     def default_system(self) -> str:

@@ -23,7 +23,6 @@ from chatcore.errors import (
     ChatError,
     CommandError,
     ConversationNotFoundError,
-    InvalidMessageError,
     SamplingError,
     StoreError,
 )
@@ -129,7 +128,7 @@ class PageSession(ChatSession):
         """Give the conversation another title."""
         clean = make_title(title, max_columns=MAX_TITLE_COLUMNS)
         if clean:
-            self.talk.change(lambda conversation: setattr(conversation, "title", clean))
+            self.talk.update(title=clean)
 
     def delete(self, conversation_id: str) -> None:
         """Delete a conversation for good; if it is the one that is shown, begin a new one."""
@@ -168,13 +167,8 @@ class PageSession(ChatSession):
             InvalidMessageError: nothing was asked yet.
         """
         self._settle()
-        conversation = self.talk.conversation
-        path = conversation.path()
-        index = next((i for i, message in enumerate(path) if message.id == message_id), len(path) - 1)
-        user = next((message for message in reversed(path[: index + 1]) if message.role == "user"), None)
-        if user is None:
-            raise InvalidMessageError("there is no message to answer yet", hint="Ask something first.")
-        self._answer(move=lambda conversation: setattr(conversation, "tip_id", user.id))
+        self.talk.conversation.question_of(message_id)
+        self._answer(move=lambda conversation: conversation.before_answer(message_id))
 
     def go_on(self) -> None:
         """Have the last answer continued where it ended.
@@ -305,7 +299,7 @@ class PageSession(ChatSession):
         """Replace the system message."""
         if text != self.talk.conversation.system:
             self._settle()
-            self.talk.change(lambda conversation: setattr(conversation, "system", text))
+            self.talk.update(system=text)
 
     def set_thinking(self, mode: str) -> None:
         """Say whether the model thinks first: ``on``, ``off`` or ``auto``."""

@@ -126,7 +126,7 @@ def set_title(app: TerminalApp, argument: str) -> None:
     """Show or set the title."""
     talk = app.session.talk
     if argument:
-        talk.change(lambda conversation: setattr(conversation, "title", argument))
+        talk.update(title=argument)
     app.display.line(talk.conversation.title or app.texts("title.none"))
 
 
