@@ -65,11 +65,13 @@ __all__ = [
     "ToolError",
     "UnknownCommandError",
     "describe",
+    "first_line",
     "from_dict",
     "to_dict",
 ]
 
 
+MAX_SAID = 200  # characters of vLLM's own words in an error
 MAX_MESSAGE = 1500  # characters; what was met may be a whole file
 
 
@@ -273,6 +275,19 @@ def describe(error: ChatError) -> str:
     if error.hint:
         lines.append(f"hint: {error.hint}")
     return "\n".join(lines)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says, in one line; of a failed validation, what the first check says.
+
+    >>> first_line(ValueError("no such device\\nat line 3"))
+    'no such device'
+    """
+    text = str(error)
+    if hasattr(error, "errors") and callable(error.errors):  # pydantic's ValidationError
+        text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    line = (text.strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) <= MAX_SAID else f"{line[:MAX_SAID]}..."
 
 
 def to_dict(error: ChatError) -> dict[str, Any]:

@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Delta", "FinishReason", "MessageDict", "Reply", "TokenLogprob", "TokenLogprobs", "ToolCall", "Usage"]
+__all__ = [
+    "Delta",
+    "FinishReason",
+    "MessageDict",
+    "ROLES",
+    "Reply",
+    "TokenLogprob",
+    "TokenLogprobs",
+    "ToolCall",
+    "Usage",
+]
 
 FinishReason = Literal["stop", "length", "tool_calls", "abort"]
 MessageDict = Mapping[str, Any]  # a message in OpenAI's shape
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 @dataclass(frozen=True, slots=True)

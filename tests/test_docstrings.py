@@ -26,6 +26,7 @@ SHOWN_ELSEWHERE = {
     "MAX_RESULT_CHARACTERS": "a number",
     "MCPTools": "its module",
     "MessageDict": "a type",
+    "ROLES": "words",
     "PromptTokenizer": "PromptBuilder.from_pretrained",
     "Stream": "VLLMWrapper.stream",
     "Tool": "as_tool",

@@ -15,6 +15,7 @@ from tests.program import ROOT
 # longest package of the table that it lies in.
 FLOORS = [
     {"chatcore", "chatcore.errors", "chatcore.reply"},
+    {"chatcore.json_files"},
     {"chatcore.prompts", "chatcore.models", "chatcore.tools"},
     {"chatcore.engine"},
     {"chat", "chat.environment", "chat.private_files"},

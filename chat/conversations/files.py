@@ -24,6 +24,7 @@ from typing import Any
 from chat.conversations.conversation import Conversation, Message, from_dicts, make_title
 from chat.conversations.validation import is_object, is_objects, is_text, is_text_or_none, is_texts, is_time
 from chatcore.errors import InvalidMessageError, StoreError
+from chatcore.reply import ROLES
 
 __all__ = ["from_dict", "message_to_dict", "read", "to_dict", "to_json", "to_jsonl", "to_markdown", "write"]
 
@@ -31,7 +32,6 @@ FORMAT = "vllm-deploy conversation"
 VERSION = 1
 MAX_TITLE_COLUMNS = 200  # a title that somebody typed may be longer than one that was made
 MAX_FILE_BYTES = 256 << 20  # 256 MiB: a hundred thousand long messages
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 ENCODINGS = ("utf-8", "gb18030")  # GB18030 covers GBK and GB2312
 NO_CHARACTERS = re.compile("[\0\ud800-\udfff]")

@@ -7,15 +7,14 @@ or with another one, in the same batch.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatcore.errors import EngineError, ModelLoadError, SamplingError
-from chatcore.models.load_errors import first_line
+from chatcore.errors import EngineError, ModelLoadError, SamplingError, first_line
+from chatcore.json_files import read_object
 from chatcore.models.memory import read_tensor_header
 
 __all__ = ["LoadedAdapters", "LoraAdapter", "engine_arguments", "read_adapter"]
@@ -173,13 +172,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 f"{folder} is no LoRA adapter: it has no {file}",
                 hint=f"An adapter holds {CONFIG_FILE} and its weights.",
             )
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{folder / CONFIG_FILE} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelLoadError(f"{folder / CONFIG_FILE} holds no JSON object")
-    return config
+    return read_object(folder / CONFIG_FILE)
 
 
 def _shapes(files: Iterable[Path]) -> dict[str, list[int]]:

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from chatcore.engine.thread import Arrival
-from chatcore.errors import InvalidMessageError
-from chatcore.models.load_errors import first_line
+from chatcore.errors import InvalidMessageError, first_line
 from chatcore.prompts.builder import PromptBuilder
 from chatcore.prompts.stop_tokens import remove_stop_words
 from chatcore.reply import Delta, Reply, TokenLogprob, TokenLogprobs, ToolCall, Usage

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from chatcore.engine.options import StopWords
-from chatcore.errors import SamplingError
-from chatcore.models.load_errors import first_line
+from chatcore.errors import SamplingError, first_line
 
 if TYPE_CHECKING:
     from vllm import SamplingParams

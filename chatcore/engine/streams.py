@@ -16,8 +16,7 @@ from typing import Any
 
 from chatcore.engine.outputs import OutputCollector
 from chatcore.engine.thread import Arrival, EngineThread
-from chatcore.errors import ChatError, EngineError, SamplingError
-from chatcore.models.load_errors import first_line
+from chatcore.errors import ChatError, EngineError, SamplingError, first_line
 from chatcore.reply import Delta, Reply
 
 __all__ = ["AsyncStream", "Stream", "run_to_end"]

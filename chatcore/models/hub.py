@@ -9,7 +9,6 @@ model.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import queue
 import re
@@ -17,9 +16,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chatcore.errors import ChatError, HubUnreachableError, ModelError, ModelLoadError, ModelNotFoundError
+from chatcore.json_files import read_object
 from chatcore.models.hub_clients import HUBS, OTHER_WEIGHTS, CachedModel, Hub, HubFile, Progress, needed_files
 from chatcore.models.memory import DOWNLOAD_AGAIN, read_tensor_header
 
@@ -185,7 +184,7 @@ def check_model_dir(model_dir: str | os.PathLike[str]) -> Path:
             f"{folder} is not a model folder: it has no config.json",
             hint="Name the folder that holds config.json, the weights and the tokenizer.",
         )
-    _read_json(config_file)
+    read_object(config_file, hint=DOWNLOAD_AGAIN)
     _check_weights(folder)
     tokenizers = ("tokenizer.json", "tokenizer.model", "qwen.tiktoken", "vocab.json", "tekken.json")
     if not any((folder / file).is_file() for file in tokenizers):
@@ -193,20 +192,10 @@ def check_model_dir(model_dir: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{file} cannot be read: {error}", hint=DOWNLOAD_AGAIN) from error
-    if not isinstance(value, dict):
-        raise ModelLoadError(f"{file} holds no JSON object", hint=DOWNLOAD_AGAIN)
-    return value
-
-
 def _check_weights(folder: Path) -> None:
     index_file = folder / "model.safetensors.index.json"
     if index_file.is_file():
-        shards = sorted(set(_read_json(index_file).get("weight_map", {}).values()))
+        shards = sorted(set(read_object(index_file, hint=DOWNLOAD_AGAIN).get("weight_map", {}).values()))
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
             raise ModelLoadError(

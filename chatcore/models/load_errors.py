@@ -8,17 +8,17 @@ vLLM and building an engine take many seconds before they fail. What only vLLM k
 from __future__ import annotations
 
 import importlib.util
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from chatcore.errors import ModelLoadError
+from chatcore.errors import ModelLoadError, first_line
+from chatcore.json_files import read_object
 from chatcore.models.fit import Machine, explain, fit_model, free_memory_bytes, gib, largest_window
 from chatcore.models.memory import read_memory_needs
 
-__all__ = ["check_cpu_memory", "check_loadable", "first_line", "load_error"]
+__all__ = ["check_cpu_memory", "check_loadable", "load_error"]
 
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 SUCCESSORS = "Use a successor, such as Qwen/Qwen2.5-7B-Instruct or Qwen/Qwen3-8B."
@@ -195,26 +195,11 @@ _LOAD_ERRORS = (
         "Use 1, 2, 4 or 8 as tensor_parallel_size.",
     ),
 )
-MAX_SAID = 200  # characters of vLLM's own words in an error
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an exception says, in one line; of a failed validation, what the first check says.
-
-    >>> first_line(ValueError("no such device\\nat line 3"))
-    'no such device'
-    """
-    text = str(error)
-    if hasattr(error, "errors") and callable(error.errors):  # pydantic's ValidationError
-        text = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-    line = (text.strip() or type(error).__name__).splitlines()[0]
-    return line if len(line) <= MAX_SAID else f"{line[:MAX_SAID]}..."
 
 
 def _read_config(model_dir: Path) -> dict[str, Any]:
     """Return config.json; empty where it is not readable, which was looked at before or is vLLM's to judge."""
     try:
-        config = json.loads((model_dir / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_object(model_dir / "config.json")
+    except ModelLoadError:
         return {}
-    return config if isinstance(config, dict) else {}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from chatcore.errors import ModelLoadError
+from chatcore.json_files import read_object
 
 __all__ = ["DOWNLOAD_AGAIN", "LayerGroup", "MemoryNeeds", "read_memory_needs", "read_tensor_header", "weights_bytes"]
 
@@ -111,7 +112,7 @@ def read_memory_needs(
         ModelLoadError: there is no config.json, or it is no JSON object.
     Source: vLLM 0.32, v1/kv_cache_interface.py (page sizes) and v1/core/kv_cache_utils.py (how many fit).
     """
-    config = _read_config(Path(model_dir))
+    config = read_object(Path(model_dir) / "config.json")
     text = _text_config(config)
     value_bytes = _value_bytes(dtype, config, text)
     layers, unknown = _cache_layers(text, _cache_value_bytes(kv_cache_dtype, value_bytes))
@@ -158,16 +159,6 @@ def read_tensor_header(file: Path) -> tuple[dict[str, Any], int]:
 
 
 # -- the configuration ----------------------------------------------------------------------------------------------
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelLoadError(f"{folder / 'config.json'} holds no JSON object")
-    return config
 
 
 def _text_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from chatcore.errors import InvalidMessageError, PromptError, PromptTooLongError
+from chatcore.json_files import read_object
 from chatcore.prompts.incremental import (
     PrefixStore,
     PromptRequest,
@@ -34,7 +35,7 @@ from chatcore.prompts.incremental import (
 from chatcore.prompts.pieces import EncodedPiece, GeneratedRuns, PieceEncoder, read_answer
 from chatcore.prompts.stop_tokens import find_stop_token_ids, find_turn_end
 from chatcore.prompts.template import CUT, MARK, Alphabet, TracedTemplate, read_literals, refer_message
-from chatcore.prompts.tokenizer import PromptTokenizer, read_json
+from chatcore.prompts.tokenizer import PromptTokenizer
 from chatcore.prompts.window import droppable_units
 
 __all__ = [
@@ -162,7 +163,7 @@ class PromptBuilder:
         return cls(
             PromptTokenizer.from_pretrained(folder),
             find_chat_template(folder) if chat_template is None else _read_template_argument(chat_template),
-            generation_config=read_json(folder / "generation_config.json"),
+            generation_config=read_object(folder / "generation_config.json", missing_ok=True),
             max_cache_bytes=max_cache_bytes,
         )
 
@@ -475,13 +476,15 @@ def find_chat_template(folder: Path) -> str | dict[str, str]:
         named = {file.stem: file for file in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
         return {name: path.read_text("utf-8") for name, path in {**named, "default": file}.items()}
     for name in ("tokenizer_config.json", "chat_template.json"):
-        template = read_json(folder / name).get("chat_template")
+        template = read_object(folder / name, missing_ok=True).get("chat_template")
         if isinstance(template, str):
             return template
         if isinstance(template, list):
             return {entry["name"]: entry["template"] for entry in template}
-    config = read_json(folder / "config.json")
-    chat_format = read_json(folder / "generation_config.json").get("chat_format", config.get("chat_format"))
+    config = read_object(folder / "config.json", missing_ok=True)
+    chat_format = read_object(folder / "generation_config.json", missing_ok=True).get(
+        "chat_format", config.get("chat_format")
+    )
     if chat_format == "chatml" or (chat_format is None and config.get("model_type") == "qwen"):
         return NATIVE_CHATML
     raise PromptError(

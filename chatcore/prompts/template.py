@@ -24,10 +24,10 @@ from typing import Any
 
 from chatcore.errors import InvalidMessageError, PromptError
 from chatcore.prompts.tokenizer import ControlToken
+from chatcore.reply import ROLES
 
 __all__ = ["ROLES", "Alphabet", "Shield", "TracedTemplate", "read_literals", "refer"]
 
-ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 # Letters of the Vai script: no template trims, changes or escapes a letter, NFC keeps them, and few people write
 # them. Who does may: in messages they are escaped.

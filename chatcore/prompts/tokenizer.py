@@ -27,8 +27,9 @@ import tiktoken
 from tokenizers import Tokenizer, normalizers
 
 from chatcore.errors import ModelLoadError
+from chatcore.json_files import read_object
 
-__all__ = ["ControlToken", "PromptTokenizer", "read_json"]
+__all__ = ["ControlToken", "PromptTokenizer"]
 
 # GPT-2's own split, which `ByteLevel(use_regex=True)` stands for.
 GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -221,23 +222,6 @@ class PromptTokenizer:
         return None if self.eos_token is None else self.token_to_id(self.eos_token)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; nothing if there is no such file.
-
-    Raises:
-        ModelLoadError: it is no JSON object.
-    """
-    if not file.is_file():
-        return {}
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ModelLoadError(f"{file} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelLoadError(f"{file} cannot be read: it holds no JSON object")
-    return content
-
-
 def _library_tokenizer(description: Mapping[str, Any]) -> Tokenizer:
     try:
         return Tokenizer.from_str(json.dumps(description))
@@ -248,7 +232,7 @@ def _library_tokenizer(description: Mapping[str, Any]) -> Tokenizer:
 def _special_token_names(folder: Path) -> dict[str, str]:
     """Return what tokenizer_config.json calls bos_token, eos_token, pad_token ..."""
     names = {}
-    for name, value in read_json(folder / "tokenizer_config.json").items():
+    for name, value in read_object(folder / "tokenizer_config.json", missing_ok=True).items():
         text = value.get("content") if isinstance(value, dict) else value
         if name.endswith("_token") and isinstance(text, str):
             names[name] = text

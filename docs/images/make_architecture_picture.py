@@ -23,7 +23,7 @@ from tests.test_imports import FILES, FLOOR_OF, imports_of, module_of, room_of  
 
 # Parts of the house and the rooms that belong to each; the first pattern that fits holds.
 PARTS: dict[str, tuple[str, ...]] = {
-    "errors, replies": ("chatcore", "chatcore.errors", "chatcore.reply"),
+    "errors, replies": ("chatcore", "chatcore.errors", "chatcore.reply", "chatcore.json_files"),
     "prompts": ("chatcore.prompts",),
     "models": ("chatcore.models",),
     "tools": ("chatcore.tools",),
