@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.program import ROOT
-from tests.reliability import witness
+from tests.reliability import recorder
 from tests.serving import RunningServer, running_server
 
-WITNESS = f"{witness.Witness.__module__}.{witness.Witness.__name__}"
+WITNESS = f"{recorder.Witness.__module__}.{recorder.Witness.__name__}"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WatchedServer]
     file = folder / "witness"
     file.touch()
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {witness.FILE_VARIABLE: str(file), "PYTHONPATH": path}
+    environment = {recorder.FILE_VARIABLE: str(file), "PYTHONPATH": path}
     with running_server(folder, "--middleware", WITNESS, environment=environment) as server:
         yield WatchedServer(server, file)

@@ -37,7 +37,7 @@ from tests.chat.server.asgi import guard_with
 from tests.chat.server.clients import ask, http_of, openai_of
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.reliability import scale
-from tests.reliability.witness import routes_of
+from tests.reliability.recorder import routes_of
 
 OPEN = {"/health", "/ping"}
 IN_PATHS = re.compile(r"\{[^}]+\}")

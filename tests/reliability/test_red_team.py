@@ -30,9 +30,9 @@ from prompt_utils import PromptBuilder
 from tests.chat.server.clients import http_of
 from tests.chatcore.prompts.oracle import GOLDEN, golden_builder, golden_templates, twin
 from tests.reliability import scale
+from tests.reliability.entry_points import WAYS, Reply, ask_in_turns, chat
+from tests.reliability.recorder import prompts_of
 from tests.reliability.red_team import FORGERIES, TRICKS, TURN, Attempt, attempts, num_forged
-from tests.reliability.ways_in import WAYS, Reply, ask_in_turns, chat
-from tests.reliability.witness import prompts_of
 
 SEED = 20261121
 NUM_SHORT = 24  # attempts on each way of a server, where not all are made

@@ -14,8 +14,8 @@ from chat.session.stored import StoredConversation
 from chat.store.changes import is_open
 from chat.store.local import ConversationStore
 from chatcore.errors import ConversationNotFoundError
-from tests.reliability.faults.journal import Account, Told, state_of
-from tests.reliability.faults.person import make_reply
+from tests.reliability.faults.event_log import Account, Told, state_of
+from tests.reliability.faults.workload import make_reply
 
 __all__ = ["check_integrity", "check_next_turn", "check_readable", "check_store", "some_delay"]
 

@@ -15,7 +15,7 @@ from tests.chat.terminal.scripted import ScriptedBackend
 from tests.patience import wait_until
 from tests.reliability.faults.child import AT_ONCE_S, Child, running
 from tests.reliability.faults.disk import Disk, why_no_disk
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.fault import Fault, Faults
 
 NUM_LINES = 200
 

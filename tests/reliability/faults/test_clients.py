@@ -17,9 +17,9 @@ from tests.chat.terminal.driver import Driver
 from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity, check_readable, check_store
 from tests.reliability.faults.child import AT_ONCE_S, running
-from tests.reliability.faults.journal import Account, Journal, WitnessedStore, read_journal
-from tests.reliability.faults.narrator import Narrator, lost_s
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.event_log import Account, Journal, WitnessedStore, read_journal
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.random_model import Narrator, lost_s
 
 LONGEST_S = 2.5  # that an answer is watched before the kill
 

@@ -12,8 +12,8 @@ import time
 from chat.conversations.conversation import Message
 from chat.store.local import ConversationStore
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.seeded import Faults
-from tests.reliability.faults.writers import Writing, opening
+from tests.reliability.faults.fault import Faults
+from tests.reliability.faults.writer import Writing, opening
 
 JUMPS_S = (0.5, 31.0, 3600.0, 86400.0, 400 * 86400.0, 20 * 365 * 86400.0)
 

@@ -10,8 +10,8 @@ from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, StoreError
 from tests.reliability.faults.checks import check_readable, check_store
 from tests.reliability.faults.disk import Disk, why_no_disk
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing, opening
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.writer import Writing, opening
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,9 +16,9 @@ from chat.store.local import ConversationStore
 from chat.store.remote import find_store
 from tests.chat.store.store_server import StoreServer
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.network import Network
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.proxy import Network
+from tests.reliability.faults.writer import Writing
 
 KEY = "key-of-local"
 

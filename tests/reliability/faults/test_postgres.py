@@ -16,8 +16,8 @@ from chatcore.errors import StoreError
 from tests.patience import wait_until
 from tests.postgres import PostgresServer, find_binaries
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.writer import Writing
 
 AWAY_S = 1.0  # the longest that it stays away
 

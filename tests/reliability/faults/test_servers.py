@@ -23,7 +23,7 @@ from chat.store.local import ConversationStore
 from tests.chat.server.clients import openai_of
 from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.fault import Fault, Faults
 from tests.serving import RunningServer, running_server
 
 NUM_TALKERS = 3

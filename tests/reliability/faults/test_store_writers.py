@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.journal import Account
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing, opening
+from tests.reliability.faults.event_log import Account
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.writer import Writing, opening
 
 
 def test_a_killed_writer_leaves_all_that_it_was_told_is_kept(faults: Faults) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.reliability.faults.seeded import Faults
+from tests.reliability.faults.fault import Faults
 from tests.reliability.scale import FULL, keep
 
 FEWEST, FEWEST_KILLS_OF_SERVERS = 500, 20

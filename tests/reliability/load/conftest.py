@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.reliability.load.crowd import LIMITS
-from tests.reliability.load.watch import telling
+from tests.reliability.load.client import LIMITS
+from tests.reliability.load.monitor import telling
 from tests.serving import RunningServer, running_server
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.reliability import scale
-from tests.reliability.load.crowd import LIMITS, NUM_CLIENTS, Crowd, Outcome, owner_of, percentile
-from tests.reliability.load.watch import Watch, cpu_seconds, processes_of
+from tests.reliability.load.client import LIMITS, NUM_CLIENTS, Crowd, Outcome, owner_of, percentile
+from tests.reliability.load.monitor import Watch, cpu_seconds, processes_of
 
 SEED = 10
 MAX_REQUESTS = LIMITS["--max-requests"]

@@ -18,10 +18,10 @@ import pytest
 
 from tests.program import ROOT
 from tests.reliability import scale
-from tests.reliability.load.crowd import Crowd
-from tests.reliability.load.guest import Guest
-from tests.reliability.load.watch import Watch, processes_of, telling
-from tests.reliability.load.words import FILLING, long_talks
+from tests.reliability.load.client import Crowd
+from tests.reliability.load.generator import Guest
+from tests.reliability.load.monitor import Watch, processes_of, telling
+from tests.reliability.load.prompts import FILLING, long_talks
 from tests.serving import RunningServer
 
 SEED = 10
@@ -46,7 +46,7 @@ MAX_WAL_MB = 16.0
 @pytest.fixture
 def library(busy_server: RunningServer) -> Iterator[subprocess.Popen[str]]:
     """A process that uses the library, and the same store as the server, as a terminal on that machine does."""
-    command = [sys.executable, "-m", "tests.reliability.load.library", str(busy_server.store)]
+    command = [sys.executable, "-m", "tests.reliability.load.library_load", str(busy_server.store)]
     output = busy_server.store.with_name("library.log").open("w")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": output, "text": True}
     environment = os.environ | telling(busy_server.store.with_name("held"))

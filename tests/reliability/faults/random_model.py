@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tests.chat.terminal.scripted import ScriptedBackend, ScriptedStream, Step
-from tests.reliability.faults.journal import Account, Journal
+from tests.reliability.faults.event_log import Account, Journal
 from vllm_wrapper import Delta
 
 __all__ = ["Narrator", "lost_s"]

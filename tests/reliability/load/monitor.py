@@ -16,7 +16,7 @@ from tests.serving import RunningServer
 
 __all__ = ["Watch", "cpu_seconds", "processes_of", "telling"]
 
-INSIDE = Path(__file__).parent / "inside"
+INSIDE = Path(__file__).parent / "probe"
 MEBIBYTE = 1 << 20
 TELLS_WITHIN_S = 10.0
 SETTLED = 1 / 3  # of the time; caches and pools fill in the beginning

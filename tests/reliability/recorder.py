@@ -1,6 +1,6 @@
 """A middleware of vLLM's server that writes down which routes there are, and which token ids reach the engine.
 
-It stands behind the guard (``--middleware tests.reliability.witness.Witness``) and changes nothing. Each line that it
+It stands behind the guard (``--middleware tests.reliability.recorder.Witness``) and changes nothing. Each line that it
 writes is JSON: the routes of the application once, then for each prompt its ids, under the request's own id, which the
 reply carries in ``X-Request-Id``.
 """

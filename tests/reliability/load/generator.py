@@ -7,8 +7,8 @@ import random
 from collections import Counter
 from typing import Any
 
-from tests.reliability.load.crowd import Crowd
-from tests.reliability.load.words import said
+from tests.reliability.load.client import Crowd
+from tests.reliability.load.prompts import said
 
 __all__ = ["Guest"]
 

@@ -14,9 +14,9 @@ from chat.store.local import ConversationStore
 from tests.patience import wait_until
 from tests.reliability.faults.checks import some_delay
 from tests.reliability.faults.child import AT_ONCE_S, Child, running
-from tests.reliability.faults.journal import Account, Journal, read_journal
-from tests.reliability.faults.person import Person
-from tests.reliability.faults.seeded import Fault
+from tests.reliability.faults.event_log import Account, Journal, read_journal
+from tests.reliability.faults.fault import Fault
+from tests.reliability.faults.workload import Person
 
 __all__ = ["Writing", "opening"]
 

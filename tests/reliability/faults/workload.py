@@ -10,7 +10,7 @@ from chat.conversations.conversation import Conversation
 from chat.session.answer import PartialAnswer
 from chat.session.stored import StoredConversation
 from chatcore.errors import StoreError
-from tests.reliability.faults.journal import Journal, WitnessedStore
+from tests.reliability.faults.event_log import Journal, WitnessedStore
 from vllm_wrapper import Delta, Reply, Usage
 
 __all__ = ["Person", "make_reply"]

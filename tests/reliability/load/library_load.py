@@ -1,7 +1,7 @@
 """Uses the library and a store for as long as standard input is open.
 
-``python -m tests.reliability.load.library STORE`` prints ``ready`` when the model is loaded and the prompt caches are
-full, and at its end how often it has done what, as JSON.
+``python -m tests.reliability.load.library_load STORE`` prints ``ready`` when the model is loaded and the prompt caches
+are full, and at its end the number of actions of each kind, as JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from chat.store.local import ConversationStore
 from chatcore.engine import wrapper as wrapper_module
 from chatcore.errors import PromptTooLongError, SamplingError
 from prompt_utils import PromptBuilder
-from tests.reliability.load.crowd import LIMITS
-from tests.reliability.load.words import FILLING, long_talks, said
+from tests.reliability.load.client import LIMITS
+from tests.reliability.load.prompts import FILLING, long_talks, said
 from vllm_wrapper import VLLMWrapper
 
 SEED = 10
