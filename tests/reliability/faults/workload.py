@@ -1,4 +1,4 @@
-"""Somebody who talks, as the terminal does it: through ``StoredConversation`` and a store, with answers that grow."""
+"""A random workload on a store, as the terminal writes: through ``StoredConversation``, piece by piece."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from chat.conversations.conversation import Conversation
 from chat.session.answer import PartialAnswer
 from chat.session.stored import StoredConversation
 from chatcore.errors import StoreError
-from tests.reliability.faults.event_log import Journal, WitnessedStore
+from tests.reliability.faults.event_log import EventLog, LoggedStore
 from vllm_wrapper import Delta, Reply, Usage
 
-__all__ = ["Person", "make_reply"]
+__all__ = ["Workload", "make_reply"]
 
 WORDS = ("lighthouse", "灯塔", "harbour", "你好", "🙂", "a\u0301", "storm", "\n\n", "naïve", "12*12=144")
 WORDS += ("<|im_end|>", "'quoted'", '{"json": 1}', "")
@@ -24,74 +24,74 @@ def make_reply(text: str) -> Reply:
     return Reply(text, "", (), tuple(range(len(text))), "stop", Usage(9, 0, len(text), 10.0, 20.0))
 
 
-class Person:
-    """Says things, has them answered, and changes their mind, for ever.
+class Workload:
+    """Random actions on conversations, without end: ask, regenerate, undo, pin, edit, delete.
 
     Args:
-        store: where it is kept.
-        journal: what is told to the test.
-        chance: what is said and done.
-        between: called before everything that is done.
+        store: that the conversations are kept in.
+        event_log: read by the test.
+        chance: the random numbers for actions and texts.
+        before_each: called before each action.
     """
 
     def __init__(
-        self, store: Any, journal: Journal, chance: random.Random, between: Callable[[], object] = lambda: None
+        self, store: Any, event_log: EventLog, chance: random.Random, before_each: Callable[[], object] = lambda: None
     ) -> None:
-        self._store, self._journal = WitnessedStore(store, journal), journal
-        self._chance, self._between = chance, between
+        self._store, self._event_log = LoggedStore(store, event_log), event_log
+        self._chance, self._before_each = chance, before_each
         self._earlier: list[Conversation] = []
         self._number = 0
-        self.talk = self._new_talk()
+        self.stored = self._new_conversation()
 
-    def talk_for_ever(self) -> None:
-        """Go on until somebody kills this process."""
-        acts = {self.ask: 10, self.answer_again: 2, self.undo: 2, self.pin: 1, self.edit: 1}
-        acts |= {self.begin_anew: 1, self.delete_an_earlier_one: 1}
+    def run_forever(self) -> None:
+        """Go on until this process is killed."""
+        actions = {self.ask: 10, self.regenerate: 2, self.undo: 2, self.pin: 1, self.edit: 1}
+        actions |= {self.start_new: 1, self.delete_earlier: 1}
         while True:
-            self._between()
-            self._chance.choices(list(acts), list(acts.values()))[0]()
+            self._before_each()
+            self._chance.choices(list(actions), list(actions.values()))[0]()
 
-    # -- what they do -------------------------------------------------------------------------------------------
+    # -- the actions -------------------------------------------------------------------------------------------
 
     def ask(self) -> None:
-        self.talk.add_message(self._text(8))
+        self.stored.add_message(self._text(8))
         self._answer()
 
-    def answer_again(self) -> None:
-        if self.talk.turns():
-            self.talk.change(lambda conversation: conversation.before_answer())
+    def regenerate(self) -> None:
+        if self.stored.turns():
+            self.stored.change(lambda conversation: conversation.before_answer())
             self._answer()
 
     def undo(self) -> None:
-        self.talk.change(lambda conversation: conversation.undo())
+        self.stored.change(lambda conversation: conversation.undo())
         if self._chance.random() < 0.5:
-            self.talk.change(lambda conversation: conversation.redo())
+            self.stored.change(lambda conversation: conversation.redo())
 
     def pin(self) -> None:
-        if turns := self.talk.turns():
-            self.talk.change(lambda conversation: conversation.toggle_pin(self._chance.randint(1, len(turns))))
+        if turns := self.stored.turns():
+            self.stored.change(lambda conversation: conversation.toggle_pin(self._chance.randint(1, len(turns))))
 
     def edit(self) -> None:
-        if turns := self.talk.turns():
+        if turns := self.stored.turns():
             number = self._chance.randint(1, len(turns))
-            self.talk.change(lambda conversation: conversation.before_turn(number))
+            self.stored.change(lambda conversation: conversation.before_turn(number))
             self.ask()
 
-    def begin_anew(self) -> None:
-        self._earlier.append(self.talk.conversation)
-        self.talk = self._new_talk()
+    def start_new(self) -> None:
+        self._earlier.append(self.stored.conversation)
+        self.stored = self._new_conversation()
 
-    def delete_an_earlier_one(self) -> None:
+    def delete_earlier(self) -> None:
         if self._earlier and (gone := self._earlier.pop(0)).messages:
             try:
                 self._store.delete(gone.id)
             except StoreError as error:
-                self._trouble(error)
+                self._log_trouble(error)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
-        saver, answer = self.talk.saver(continuing=False), PartialAnswer()
+        saver, answer = self.stored.saver(continuing=False), PartialAnswer()
         text = self._text(60)
         for start in range(0, len(text), 40):
             answer.add(Delta("text", text[start : start + 40]))
@@ -99,7 +99,7 @@ class Person:
                 saver.save(answer)
         answer.end(make_reply(text))
         saver.finish(answer)
-        self._journal.write("answered", is_saved=self.talk.is_saved)
+        self._event_log.write("answered", is_saved=self.stored.is_saved)
 
     def _text(self, num_words: int) -> str:
         self._number += 1
@@ -108,8 +108,8 @@ class Person:
             words += ["much"] * 4000  # more than a page of the database holds
         return f"mark{self._number}x {' '.join(words)}".rstrip()
 
-    def _new_talk(self) -> StoredConversation:
-        return StoredConversation(lambda: self._store, Conversation(), on_trouble=self._trouble)
+    def _new_conversation(self) -> StoredConversation:
+        return StoredConversation(lambda: self._store, Conversation(), on_trouble=self._log_trouble)
 
-    def _trouble(self, error: StoreError) -> None:
-        self._journal.write("trouble", said=str(error), hint=error.hint)
+    def _log_trouble(self, error: StoreError) -> None:
+        self._event_log.write("trouble", said=str(error), hint=error.hint)

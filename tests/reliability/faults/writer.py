@@ -1,4 +1,4 @@
-"""Processes that write into a store without end, and their kill."""
+"""Processes that write into a store without end, and are killed."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 from chat.store.local import ConversationStore
 from tests.patience import wait_until
-from tests.reliability.faults.checks import some_delay
-from tests.reliability.faults.child import AT_ONCE_S, Child, running
-from tests.reliability.faults.event_log import Account, Journal, read_journal
+from tests.reliability.faults.checks import random_delay
+from tests.reliability.faults.child import POLL_INTERVAL_S, Child, running
+from tests.reliability.faults.event_log import EventLog, History, read_history
 from tests.reliability.faults.fault import Fault
-from tests.reliability.faults.workload import Person
+from tests.reliability.faults.workload import Workload
 
-__all__ = ["Writing", "opening"]
+__all__ = ["WriterProcess", "store_opener"]
 
-MOST_LINES = 80  # of the journal before the fault: some dozens of commits
+MAX_EVENTS = 80  # in the log before the fault: some dozens of commits
 
 
-class Writing:
-    """Somebody who writes into a store, in a process of its own.
+class WriterProcess:
+    """A process that runs a workload on a store.
 
     Args:
-        fault: what will happen to them.
-        open_store: opens the store, in their process.
-        name: tells them apart from others at the same store.
-        between: called in their process before everything that they do.
+        fault: during which it runs.
+        open_store: opens the store, in that process.
+        name: different from those of other writers at the same store.
+        before_each: called in that process before each action.
     """
 
     def __init__(
@@ -39,15 +39,15 @@ class Writing:
         open_store: Callable[[], Any],
         *,
         name: str = "writer",
-        between: Callable[[], object] = lambda: None,
+        before_each: Callable[[], object] = lambda: None,
     ) -> None:
         self._fault = fault
-        self._open_store, self._name, self._between = open_store, name, between
-        self._journal = fault.folder / f"journal-{name}"
+        self._open_store, self._name, self._before_each = open_store, name, before_each
+        self._event_log = fault.folder / f"events-{name}"
         self._running = contextlib.ExitStack()
         self.child: Child
 
-    def __enter__(self) -> Writing:
+    def __enter__(self) -> WriterProcess:
         self.child = self._running.enter_context(running(self._run, self._fault.folder))
         return self
 
@@ -56,44 +56,43 @@ class Writing:
 
     def _run(self) -> None:
         chance = random.Random(f"{self._fault.name} {self._name}")
-        Person(self._open_store(), Journal(self._journal), chance, self._between).talk_for_ever()
+        Workload(self._open_store(), EventLog(self._event_log), chance, self._before_each).run_forever()
 
-    def num_lines(self) -> int:
-        """Return how many lines its journal has."""
-        return self._journal.read_bytes().count(b"\n") if self._journal.exists() else 0
+    def num_events(self) -> int:
+        """Return the number of events in its log."""
+        return self._event_log.read_bytes().count(b"\n") if self._event_log.exists() else 0
 
-    def account(self, *, sure_until_s: float = math.inf) -> Account:
-        """Return what it has been told so far; after ``sure_until_s`` it may have been told what is not so."""
-        return read_journal(self._journal, sure_until_s=sure_until_s)
+    def history(self, *, sure_until_s: float = math.inf) -> History:
+        """Return its history so far; acknowledgements after ``sure_until_s`` may be wrong."""
+        return read_history(self._event_log, sure_until_s=sure_until_s)
 
-    def wait_for_some_lines(self, fewest: int = 0) -> None:
+    def wait_for_progress(self, min_events: int = 0) -> None:
         """Wait until it has written for a while, and then a moment more, both by chance."""
-        lines = self._fault.chance.randint(fewest, MOST_LINES)
+        num_events = self._fault.chance.randint(min_events, MAX_EVENTS)
         wait_until(
-            lambda: self.num_lines() >= lines or not self.child.is_running(), f"{lines} lines", every_s=AT_ONCE_S
+            lambda: self.num_events() >= num_events or not self.child.is_running(),
+            f"{num_events} events",
+            every_s=POLL_INTERVAL_S,
         )
-        time.sleep(some_delay(self._fault.chance))
+        time.sleep(random_delay(self._fault.chance))
 
-    def wait_for(self, event: str, *, after_line: int) -> None:
-        """Wait until something is in its journal behind a line."""
+    def wait_for(self, event: str, *, after: int) -> None:
+        """Wait until an event of that name is in its log after the first ``after`` events."""
         wait_until(
-            lambda: (
-                any(line["event"] == event for line in self.account().events[after_line:])
-                or not self.child.is_running()
-            ),
+            lambda: any(one["event"] == event for one in self.history().events[after:]) or not self.child.is_running(),
             event,
             every_s=0.005,
         )
 
-    def kill(self, *, sure_until_s: float = math.inf) -> Account:
-        """Kill it; return what it had been told."""
+    def kill(self, *, sure_until_s: float = math.inf) -> History:
+        """Kill it; return its history."""
         self.child.kill()
-        account = self.account(sure_until_s=sure_until_s)
-        if account.is_under_way:
+        history = self.history(sure_until_s=sure_until_s)
+        if history.is_under_way:
             self._fault.was_in_a_commit()
-        return account
+        return history
 
 
-def opening(where: str | Path) -> Callable[[], ConversationStore]:
-    """Return what opens a store."""
+def store_opener(where: str | Path) -> Callable[[], ConversationStore]:
+    """Return a function that opens a store."""
     return lambda: ConversationStore(where)

@@ -1,4 +1,4 @@
-"""A client of the server who does all kinds of things, one after the other, for as long as a test runs."""
+"""A load generator for the server: random actions of every kind, one after the other, as long as a test runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import random
 from collections import Counter
 from typing import Any
 
-from tests.reliability.load.client import Crowd
-from tests.reliability.load.prompts import said
+from tests.reliability.load.client import LoadClient
+from tests.reliability.load.prompts import random_message
 
-__all__ = ["Guest"]
+__all__ = ["LoadGenerator"]
 
 MAX_KEPT = 20  # conversations; older ones are deleted
 NUM_TOKENS = 12
@@ -33,103 +33,121 @@ BAD_BODIES: tuple[tuple[str, Any, int], ...] = (
 )
 
 
-class Guest:
-    """Works until it is told that the time is over.
+class LoadGenerator:
+    """One simulated user of the server.
+
+    Attributes:
+        done: the number of actions, by name.
 
     Args:
-        keeps: it also makes conversations, which nobody else of its owner does.
+        keeps_conversations: it also makes and deletes conversations; only one generator of an owner may.
     """
 
-    def __init__(self, crowd: Crowd, owner: str, *, seed: str, keeps: bool) -> None:
+    def __init__(self, client: LoadClient, owner: str, *, seed: str, keeps_conversations: bool) -> None:
         self.done: Counter[str] = Counter()
-        self._crowd = crowd
+        self._client = client
         self._owner = owner
         self._chance = random.Random(seed)
-        self._actions = [self.chat, self.stream, self.leave, self.count, self.err, self.ask_without_key]
-        if keeps:
-            self._actions += [self.converse, self.talk_in_session, self.look, self.export, self.tidy_up]
+        self._actions = [
+            self.chat,
+            self.stream,
+            self.disconnect,
+            self.tokenize,
+            self.send_bad_request,
+            self.send_wrong_key,
+        ]
+        if keeps_conversations:
+            self._actions += [
+                self.hold_conversation,
+                self.use_session,
+                self.list_and_search,
+                self.export,
+                self.delete_old,
+            ]
 
-    async def once(self) -> None:
-        """Do something, and count it."""
+    async def step(self) -> None:
+        """Run one random action, and count it."""
         action = self._chance.choice(self._actions)
         await action()
         self.done[action.__name__] += 1
 
     async def chat(self) -> None:
-        reply = await self._ask(CHAT, self._chat_body())
+        reply = await self._request(CHAT, self._chat_body())
         assert reply["choices"][0]["finish_reason"] in ("stop", "length")
 
     async def stream(self) -> None:
-        status, _, lines = await self._crowd.ask(CHAT, {**self._chat_body(), "stream": True}, owner=self._owner)
+        status, _, lines = await self._client.request(CHAT, {**self._chat_body(), "stream": True}, owner=self._owner)
         assert status == 200, lines[:300]
         assert lines.rstrip().endswith(b"data: [DONE]")
 
-    async def leave(self) -> None:
-        """Leave in the middle of an answer."""
-        async with self._crowd.begun(self._chance.choice(["chat", "responses", "interactive"]), self._owner):
+    async def disconnect(self) -> None:
+        """Close the connection in the middle of an answer."""
+        async with self._client.open_stream(self._chance.choice(["chat", "responses", "interactive"]), self._owner):
             pass
 
-    async def count(self) -> None:
-        text = said(self._chance)
-        ids = (await self._ask("/tokenize", {"model": "demo", "prompt": text, "add_special_tokens": False}))["tokens"]
-        assert (await self._ask("/detokenize", {"model": "demo", "tokens": ids}))["prompt"] == text
-        assert (await self._ask("/v1/encode", {"input": text, "add_bos": False}))["input_ids"] == ids
+    async def tokenize(self) -> None:
+        text = random_message(self._chance)
+        ids = (await self._request("/tokenize", {"model": "demo", "prompt": text, "add_special_tokens": False}))[
+            "tokens"
+        ]
+        assert (await self._request("/detokenize", {"model": "demo", "tokens": ids}))["prompt"] == text
+        assert (await self._request("/v1/encode", {"input": text, "add_bos": False}))["input_ids"] == ids
 
-    async def err(self) -> None:
-        """Send what cannot be answered."""
+    async def send_bad_request(self) -> None:
+        """Send a request that must be refused."""
         path, body, expected = self._chance.choice(BAD_BODIES)
-        status, _, reply = await self._crowd.ask(path, body, owner=self._owner)
+        status, _, reply = await self._client.request(path, body, owner=self._owner)
         assert status in (expected, 422), (path, body, status, reply[:300])
         assert b"Traceback" not in reply
 
-    async def ask_without_key(self) -> None:
+    async def send_wrong_key(self) -> None:
         key = {"Authorization": "Bearer wrong"} if self._chance.random() < 0.5 else {}
-        assert (await self._crowd.ask(CHAT, self._chat_body(), headers=key))[0] == 401
+        assert (await self._client.request(CHAT, self._chat_body(), headers=key))[0] == 401
 
-    async def converse(self) -> None:
+    async def hold_conversation(self) -> None:
         """Have a conversation: one answer whole, one streamed."""
-        conversation = await self._ask("/v1/conversations", {"metadata": {"topic": "soak"}})
+        conversation = await self._request("/v1/conversations", {"metadata": {"topic": "soak"}})
         body = {"model": "demo", "conversation": conversation["id"], "max_output_tokens": NUM_TOKENS}
-        reply = await self._ask("/v1/responses", {**body, "input": said(self._chance)})
+        reply = await self._request("/v1/responses", {**body, "input": random_message(self._chance)})
         assert reply["status"] in ("completed", "incomplete")
-        streamed = {**body, "input": said(self._chance), "stream": True}
-        status, _, events = await self._crowd.ask("/v1/responses", streamed, owner=self._owner)
+        streamed = {**body, "input": random_message(self._chance), "stream": True}
+        status, _, events = await self._client.request("/v1/responses", streamed, owner=self._owner)
         assert (status, b"event: response.completed" in events) == (200, True), events[-500:]
-        items = await self._ask(f"/v1/conversations/{conversation['id']}/items?limit=100")
+        items = await self._request(f"/v1/conversations/{conversation['id']}/items?limit=100")
         assert sum(item.get("role") == "user" for item in items["data"]) == 2
 
-    async def talk_in_session(self) -> None:
-        body = {"prompt": said(self._chance), "interactive_mode": True, "request_output_len": NUM_TOKENS}
-        first = await self._ask("/v1/chat/interactive", body)
+    async def use_session(self) -> None:
+        body = {"prompt": random_message(self._chance), "interactive_mode": True, "request_output_len": NUM_TOKENS}
+        first = await self._request("/v1/chat/interactive", body)
         session = {"session_id": first["session_id"]}
-        second = await self._ask("/v1/chat/interactive", {**body, **session})
+        second = await self._request("/v1/chat/interactive", {**body, **session})
         assert second["history_tokens"] > 0
         end = {"prompt": "", "interactive_mode": False, "request_output_len": 0, **session}
-        await self._ask("/v1/chat/interactive", end)
+        await self._request("/v1/chat/interactive", end)
 
-    async def look(self) -> None:
+    async def list_and_search(self) -> None:
         """List and search."""
-        assert (await self._ask("/v1/conversations?limit=20"))["object"] == "list"
-        await self._ask(f"/v1/conversations?q={said(self._chance).split()[0]}")
-        await self._ask("/v1/store/search?text=number&limit=50")
-        await self._ask("/v1/store/find?words=number&limit=50")
+        assert (await self._request("/v1/conversations?limit=20"))["object"] == "list"
+        await self._request(f"/v1/conversations?q={random_message(self._chance).split()[0]}")
+        await self._request("/v1/store/search?text=number&limit=50")
+        await self._request("/v1/store/find?words=number&limit=50")
 
     async def export(self) -> None:
         """Load whole conversations, as an export does."""
-        for line in (await self._ask("/v1/store/conversations?limit=5"))["data"]:
-            document = await self._ask(f"/v1/store/conversations/{line['id']}")
+        for line in (await self._request("/v1/store/conversations?limit=5"))["data"]:
+            document = await self._request(f"/v1/store/conversations/{line['id']}")
             assert document["conversation"]["id"] == line["id"]
 
-    async def tidy_up(self) -> None:
+    async def delete_old(self) -> None:
         """Delete all conversations but the latest."""
-        for line in (await self._ask("/v1/conversations?limit=100"))["data"][MAX_KEPT:]:
-            await self._ask(f"/v1/conversations/{line['id']}", method="DELETE")
+        for line in (await self._request("/v1/conversations?limit=100"))["data"][MAX_KEPT:]:
+            await self._request(f"/v1/conversations/{line['id']}", method="DELETE")
 
-    async def _ask(self, path: str, body: Any = None, *, method: str = "") -> Any:
-        status, _, reply = await self._crowd.ask(path, body, owner=self._owner, method=method)
+    async def _request(self, path: str, body: Any = None, *, method: str = "") -> Any:
+        status, _, reply = await self._client.request(path, body, owner=self._owner, method=method)
         assert status == 200, (path, body, status, reply[:500])
         return json.loads(reply)
 
     def _chat_body(self) -> dict[str, Any]:
-        messages = [{"role": "user", "content": said(self._chance)}]
+        messages = [{"role": "user", "content": random_message(self._chance)}]
         return {"model": "demo", "messages": messages, "max_tokens": NUM_TOKENS}

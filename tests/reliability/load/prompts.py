@@ -1,6 +1,6 @@
-"""What people say in long runs: never the same twice, so that no cache holds all of it.
+"""Random prompts for long runs: never the same twice, so that no cache holds all of them.
 
-The prompt caches are bounded, and small in these runs. Memory is looked at when they are full.
+The prompt caches are bounded, and small in these runs. Memory is sampled when they are full.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 from tests.reliability import scale
 
-__all__ = ["FILLING", "long_talks", "said"]
+__all__ = ["CACHE_FILL_TOKENS", "long_conversations", "random_message"]
 
-FILLING = scale.scaled(200_000, 5_000)  # tokens, which fill the prompt caches in a full run
+CACHE_FILL_TOKENS = scale.scaled(200_000, 5_000)  # tokens, which fill the prompt caches in a full run
 
 WORDS = [
     "ask",
@@ -36,14 +36,14 @@ WORDS = [
 ]
 
 
-def said(chance: random.Random) -> str:
+def random_message(chance: random.Random) -> str:
     """Return a message of a few words, now and then a long one."""
     num_words = 200 if chance.random() < 0.05 else chance.randint(3, 30)
     return " ".join([*chance.choices(WORDS, k=num_words), f"number {chance.randrange(10**6)}?"])
 
 
-def long_talks(chance: random.Random) -> Iterator[list[dict[str, str]]]:
-    """Give conversations that are at their twentieth question, for ever."""
+def long_conversations(chance: random.Random) -> Iterator[list[dict[str, str]]]:
+    """Give conversations of twenty turns, without end."""
     while True:
-        turns = [{"role": role, "content": said(chance)} for _ in range(19) for role in ("user", "assistant")]
-        yield [*turns, {"role": "user", "content": said(chance)}]
+        turns = [{"role": role, "content": random_message(chance)} for _ in range(19) for role in ("user", "assistant")]
+        yield [*turns, {"role": "user", "content": random_message(chance)}]
