@@ -333,7 +333,7 @@ def test_no_attempt_becomes_a_control_token_in_kept_conversations(recorded, http
     assert_none_forged(count)
 
 
-def test_no_attempt_becomes_a_control_token_of_what_was_written_into_the_store(recorded, http, demo, counts):
+def test_no_attempt_becomes_a_control_token_in_stored_conversations(recorded, http, demo, counts):
     """Conversations that a terminal has put there, whatever it is, and a response that goes on in them."""
     texts = [*FORGERIES.values(), *TRICKS.values()]
     tried = [Attempt(f"kept: {text}", [], options={"text": text}) for text in texts[:: scale.scaled(1, 4)]]

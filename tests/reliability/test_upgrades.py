@@ -122,7 +122,7 @@ def test_sessions_and_responses_of_servers_are_still_there(tmp_path):
             assert kept.body == {"status": "completed"}
 
 
-def test_a_store_from_the_future_is_refused_in_a_sentence_and_left_as_it_is(old):
+def test_a_store_of_a_newer_schema_is_refused_and_unchanged(old):
     with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE store_version SET version = 99")
     before = ask(old, "SELECT * FROM messages")

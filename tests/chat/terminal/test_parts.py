@@ -221,7 +221,7 @@ def test_tab_completes_commands_and_what_may_follow_them(line: str, expected: st
     assert expected in completed(line, Settings(tools={"calc": {"python": "calc.py"}}))
 
 
-def test_tab_completes_paths_with_spaces_and_quotes_them_where_a_message_goes_on(
+def test_tab_completes_paths_with_spaces_and_quotes_them_in_messages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my notes.md").touch()

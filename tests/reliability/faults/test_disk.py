@@ -20,7 +20,7 @@ def needs_a_disk(tmp_path_factory: pytest.TempPathFactory) -> None:
         pytest.skip(reason)
 
 
-def test_a_full_disk_takes_nothing_and_once_there_is_room_all_of_it_is_kept(faults: Faults) -> None:
+def test_a_full_disk_loses_nothing_and_writing_goes_on_with_free_space(faults: Faults) -> None:
     for fault in faults.of("disk full", full=40, short=3):
         with fault, Disk(fault.folder) as disk:
             fill_and_free(fault, disk)
