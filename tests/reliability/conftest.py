@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.program import ROOT
+from tests.program import ROOT, python_path
 from tests.reliability import recorder
 from tests.serving import RunningServer, running_server
 
@@ -29,7 +28,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedServe
     folder = tmp_path_factory.mktemp("recorded")
     file = folder / "recording"
     file.touch()
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {recorder.FILE_VARIABLE: str(file), "PYTHONPATH": path}
+    environment = {recorder.FILE_VARIABLE: str(file), **python_path(ROOT)}
     with running_server(folder, "--middleware", RECORDER, environment=environment) as server:
         yield RecordedServer(server, file)

@@ -228,8 +228,8 @@ def test_only_names_that_are_looked_at_come_through_the_door():
 
 def test_serve_refuses_it_before_anything_is_loaded(another, tmp_path):
     folder = another(version="0.33.0")
-    path = os.pathsep.join([str(folder.parent), str(program.ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}
+    path = program.python_path(folder.parent, program.ROOT)
+    environment = {**os.environ, **path, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}
     done = program.run("serve", "--port", str(free_port()), env=environment)
     assert done.returncode == 1
     assert "vLLM 0.33.0 is not known to this program, which works with vLLM 0.32" in done.stderr

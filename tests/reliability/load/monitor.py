@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 
+from tests.program import python_path
 from tests.serving import RunningServer
 
-__all__ = ["Monitor", "cpu_seconds", "probe_environment", "server_processes"]
+__all__ = ["PROBE", "Monitor", "cpu_seconds", "probe_environment", "server_processes"]
 
 PROBE = Path(__file__).parent / "probe"
 MEBIBYTE = 1 << 20
@@ -46,7 +47,7 @@ def probe_environment(folder: Path) -> dict[str, str]:
         folder: where the probe reads requests and writes results.
     """
     folder.mkdir(exist_ok=True)
-    return {"PYTHONPATH": str(PROBE), "PROBE_FOLDER": str(folder)}
+    return {**python_path(PROBE), "PROBE_FOLDER": str(folder)}
 
 
 class Monitor:

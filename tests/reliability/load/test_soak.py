@@ -20,7 +20,7 @@ from tests.program import ROOT
 from tests.reliability import scale
 from tests.reliability.load.client import LoadClient
 from tests.reliability.load.generator import LoadGenerator
-from tests.reliability.load.monitor import Monitor, probe_environment, server_processes
+from tests.reliability.load.monitor import PROBE, Monitor, probe_environment, server_processes
 from tests.reliability.load.prompts import CACHE_FILL_TOKENS, long_conversations
 from tests.serving import RunningServer
 
@@ -57,11 +57,16 @@ def library_process(busy_server: RunningServer) -> Iterator[subprocess.Popen[str
             process.kill()
 
 
+def test_the_probe_is_added_to_the_python_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "other")
+    environment = probe_environment(tmp_path / "probe")
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(PROBE), "other"]
+
+
 def test_nothing_grows_in_a_long_life(busy_server, library_process):
-    assert library_process.stdout.readline() == "ready\n", busy_server.store.with_name("library.log").read_text()[
-        -3000:
-    ]
     server, store = server_processes(busy_server), busy_server.store
+    log = store.with_name("library.log")
+    assert library_process.stdout.readline() == "ready\n", log.read_text()[-3000:]
     files = {"wal": store.with_name(f"{store.name}-wal"), "store": store}
     asyncio.run(_fill_caches(busy_server))
     interval_s = scale.scaled(5, 1)
@@ -70,7 +75,7 @@ def test_nothing_grows_in_a_long_life(busy_server, library_process):
         done, faults = asyncio.run(_soak(busy_server))
     assert not faults, f"seed {SEED}: {len(faults)} faults, the first are {faults[:3]}"
     output, _ = library_process.communicate(timeout=120)
-    assert library_process.returncode == 0, store.with_name("library.log").read_text()[-3000:]
+    assert library_process.returncode == 0, log.read_text()[-3000:]
     library_done = json.loads(output)
     figures = {
         "soak_s": SOAK_S,
