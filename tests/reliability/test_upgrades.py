@@ -122,7 +122,7 @@ def test_sessions_and_responses_of_servers_are_still_there(tmp_path):
             assert kept.body == {"status": "completed"}
 
 
-def test_a_store_from_the_future_is_refused_in_a_sentence_and_left_as_it_is(old):
+def test_a_store_of_a_newer_schema_is_refused_and_unchanged(old):
     with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE store_version SET version = 99")
     before = ask(old, "SELECT * FROM messages")
@@ -228,8 +228,8 @@ def test_only_names_that_are_looked_at_come_through_the_door():
 
 def test_serve_refuses_it_before_anything_is_loaded(another, tmp_path):
     folder = another(version="0.33.0")
-    path = os.pathsep.join([str(folder.parent), str(program.ROOT)])
-    environment = {**os.environ, "PYTHONPATH": path, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}
+    path = program.python_path(folder.parent, program.ROOT)
+    environment = {**os.environ, **path, "VLLMDEPLOY_STORE": str(tmp_path / "store.sqlite")}
     done = program.run("serve", "--port", str(free_port()), env=environment)
     assert done.returncode == 1
     assert "vLLM 0.33.0 is not known to this program, which works with vLLM 0.32" in done.stderr

@@ -134,7 +134,7 @@ def test_a_server_that_does_not_count_is_estimated(misbehaving):
     backend.close()
 
 
-def test_the_servers_models_are_listed_and_a_server_that_does_not_answer_is_told(misbehaving):
+def test_models_are_listed_and_a_refused_key_is_reported(misbehaving):
     backend = ServerBackend(misbehaving.url)
     assert backend.models() == ["m"]
     misbehaving.behaviour = "locked"

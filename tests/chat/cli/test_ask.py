@@ -122,7 +122,7 @@ def test_tools_need_somebody_who_can_be_asked_or_an_explicit_word(tmp_path):
         pass
 
 
-def test_an_answer_is_kept_while_it_comes_also_when_the_model_falls_silent(tmp_path, monkeypatch):
+def test_a_partial_answer_is_saved_while_the_model_pauses(tmp_path, monkeypatch):
     """Killed in the middle, ``ask`` had kept the question alone."""
     monkeypatch.setattr("chat.session.answer.SAVE_INTERVAL_S", 0.02)
     store = ConversationStore(tmp_path / "conversations.sqlite")

@@ -34,7 +34,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_each_line_is_answered_in_its_own_format_and_errors_have_their_place(files):
+def test_answers_have_the_format_of_their_line_and_errors_a_record(files):
     source, target = files
     body = conversation("你好") | {"model": "demo"}
     lines = [

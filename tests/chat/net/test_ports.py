@@ -11,7 +11,7 @@ from chat.net.ports import why_not_listening
 
 
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_a_port_is_taken_while_somebody_listens_and_free_at_once_afterwards(family, host):
+def test_a_port_is_in_use_while_listened_on_and_free_at_once_after(family, host):
     try:
         listener = socket.create_server((host, 0), family=family)
     except OSError:

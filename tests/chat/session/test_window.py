@@ -1,9 +1,7 @@
-"""What goes into the prompt when not all of it fits; and the examples of the parts that all surfaces share."""
+"""The choice of the turns that go into the prompt when not all fit."""
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +11,6 @@ from chat.backends.base import Fit
 from chat.session.window import choose_cut
 from chatcore.errors import PromptError
 from tests.chat.terminal.scripted import ScriptedBackend
-
-
-@pytest.mark.parametrize("name", ["attachments", "sampling_options", "texts"])
-def test_examples_in_the_docstrings_hold(name: str) -> None:
-    results = doctest.testmod(importlib.import_module(f"chat.session.{name}"))
-    assert results.attempted > 0
-    assert results.failed == 0
 
 
 def talk_of(num_turns: int, tokens: int = 10) -> list[dict[str, Any]]:

@@ -176,7 +176,7 @@ def test_a_conversation_stays_with_one_replica_and_conversations_spread(front):
     assert len(set.union(*where.values())) == 2
 
 
-def test_the_session_is_the_clients_else_the_conversation_in_the_path_else_the_request(front):
+def test_session_id_is_the_header_or_the_conversation_or_random(front):
     client = front()
     assert told(client.get("/v1/conversations/conv_7/items"))["headers"]["x-session-id"] == "conv_7"
     own = client.get("/v1/conversations/conv_7", headers={"X-Session-ID": "mine"})

@@ -291,7 +291,7 @@ def test_logs_are_kept_one_for_each_process(stack):
     assert "llm-1" in unknown.stderr
 
 
-def test_no_secret_is_in_the_processes_arguments_or_in_files_that_others_read(stack):
+def test_no_secret_is_in_process_arguments_or_readable_files(stack):
     key = stack.headers["Authorization"].removeprefix("Bearer ")
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert key not in processes
@@ -445,7 +445,7 @@ def test_a_stack_that_is_not_up_says_so(tmp_path):
         assert "the stack is not up" in result.stderr
 
 
-def test_a_service_that_cannot_start_takes_nothing_with_it_and_shows_its_log(tmp_path):
+def test_a_service_that_cannot_start_shows_its_log_and_stops_the_rest(tmp_path):
     if importlib.util.find_spec("supervisor") is None:
         pytest.skip("supervisor is not installed")
     try:

@@ -123,7 +123,7 @@ def test_nothing_new_is_no_change():
     assert changes_of(conversation).pinned == {conversation.tip_id}
 
 
-def test_what_is_taken_back_after_a_failure_is_written_though_it_was_kept_before(store, monkeypatch):
+def test_redo_after_a_failed_undo_is_written(store, monkeypatch):
     """The disk said that it had failed, and had written all the same: undo, redo, and the store held the undo."""
     conversation = store.create()
     store.add(conversation, Message("user", "question"))
@@ -147,7 +147,7 @@ def test_what_is_taken_back_after_a_failure_is_written_though_it_was_kept_before
     assert (loaded.tip_id, loaded.pinned_ids) == (answer.id, set())
 
 
-def test_a_cut_off_answer_that_is_told_of_twice_does_not_stop_the_conversation(store):
+def test_a_cut_off_answer_that_is_sent_twice_is_stored_once(store):
     """It was put into the index of words again with the next turn, which the database refused for ever."""
     conversation = said("question")
     conversation.add(Message("assistant", "half an answer", status="partial"))

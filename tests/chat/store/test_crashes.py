@@ -57,7 +57,7 @@ def test_kill_9_before_the_answer_leaves_the_question_to_be_resumed(where):
     store.close()
 
 
-def test_kill_9_between_a_tool_call_and_its_result_leaves_the_turn_to_be_resumed(where):
+def test_kill_9_after_a_tool_call_leaves_a_turn_to_resume(where):
     script = """
 s = ConversationStore(sys.argv[1]); c = s.create(); s.add(c, Message("user", "q"))
 s.add(c, Message("assistant", "", tool_calls=({"id": "1"},), finish_reason="tool_calls")); print("x"); time.sleep(60)

@@ -135,7 +135,7 @@ def test_the_figures_of_a_store(store):
     assert info.num_bytes > 0
 
 
-def test_a_store_that_may_only_be_read_is_told_from_one_that_can_be_written(tmp_path):
+def test_check_writable_refuses_a_read_only_store(tmp_path):
     store = ConversationStore(tmp_path / "store.sqlite")
     store.check_writable()
     store.close()

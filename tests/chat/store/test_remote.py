@@ -191,7 +191,7 @@ def test_a_conversation_that_another_terminal_has_deleted_says_so(server, remote
 # -- cut, killed, silent ----------------------------------------------------------------------------------------------
 
 
-def test_a_request_whose_answer_was_cut_off_is_sent_again_and_doubles_nothing(server, remote):
+def test_a_retry_after_a_cut_off_response_stores_a_message_once(server, remote):
     conversation = remote.create()
     server.cuts["/v1/store/changes"] = True
     say(remote, conversation, "once")
@@ -208,7 +208,7 @@ def test_a_server_that_was_restarted_is_found_again(server, remote):
     assert contents(server.store.load(conversation.id)) == ["before", "after"]
 
 
-def test_what_was_said_while_the_server_was_away_is_sent_with_the_next_message(server, remote):
+def test_changes_during_an_outage_are_sent_with_the_next_message(server, remote):
     conversation = remote.create()
     say(remote, conversation, "before")
     server.stop()
@@ -221,7 +221,7 @@ def test_what_was_said_while_the_server_was_away_is_sent_with_the_next_message(s
     assert contents(server.store.load(conversation.id)) == ["before", "meanwhile", "after"]
 
 
-def test_what_could_not_be_sent_before_the_program_died_is_sent_by_the_next_one(server, tmp_path):
+def test_unsent_changes_of_a_dead_program_are_sent_by_the_next_one(server, tmp_path):
     store = find_store(server.url, api_key=KEY)
     conversation = store.create()
     say(store, conversation, "before")

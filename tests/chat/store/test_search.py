@@ -131,7 +131,7 @@ def test_conversations_are_found_however_often_another_has_the_word(store):
     assert titles(store, "apple", limit=1) == ["Orchard"]
 
 
-def test_a_found_conversation_is_a_line_of_the_list_with_the_newest_message_that_has_the_words(store):
+def test_found_conversations_have_list_fields_and_the_newest_matching_message(store):
     keep_fruit(store)
     newer, older = store.find_conversations("apple")
     assert [dataclasses.replace(line, excerpt="") for line in (newer, older)] == store.recent()[1:]
@@ -166,7 +166,7 @@ def test_other_owners_conversations_are_not_found(store):
     assert titles(store, "apple", owner="bob") == ["apple pie"]
 
 
-def test_a_renamed_or_deleted_conversation_is_no_longer_found_by_its_old_name(store):
+def test_renamed_and_deleted_conversations_leave_the_search_index(store):
     conversation = ask(store, store.create(title="before"), "hello")
     conversation.title = "afterwards"
     store.save(conversation)

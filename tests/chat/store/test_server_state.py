@@ -109,7 +109,7 @@ def test_a_list_goes_on_behind_a_conversation(store):
         store.recent(after=ids[0], owner="bob")
 
 
-def test_changes_without_a_field_reach_a_conversation_that_is_there_and_no_other(store):
+def test_changes_without_fields_apply_to_existing_conversations_only(store):
     conversation = store.create()
     message = Message("user", "hello")
     nothing = frozenset()

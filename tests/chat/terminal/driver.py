@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from tests.chat.terminal.screen import Screen
 from tests.patience import patient
+from tests.program import ROOT, python_path
 
-ROOT = Path(__file__).resolve().parents[3]
 TIMEOUT_S = float(os.environ.get("PTY_TIMEOUT_S", patient(20)))  # for a slow core under load; what works is faster
 
 
@@ -41,7 +41,7 @@ class Driver:
         lines: int = 24,
     ) -> None:
         around = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        env = {**around, "TERM": "xterm-256color", "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT), **(environ or {})}
+        env = {**around, "TERM": "xterm-256color", "LANG": "C.UTF-8", **python_path(ROOT), **(environ or {})}
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             _become(run, env, columns, lines)

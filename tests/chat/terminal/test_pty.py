@@ -132,7 +132,7 @@ def test_the_terminal_is_always_restored(start: Start, tmp_path: Path, scenario:
 # -- losing nothing ------------------------------------------------------------------------------------------------
 
 
-def test_kill_9_loses_at_most_a_second_and_the_next_start_offers_to_resume(start: Start, tmp_path: Path) -> None:
+def test_kill_9_loses_at_most_a_second_and_resume_is_offered(start: Start, tmp_path: Path) -> None:
     terminal = start("long")
     terminal.enter("tell me")
     terminal.wait_for("word60")

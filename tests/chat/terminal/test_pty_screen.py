@@ -11,7 +11,7 @@ from tests.chat.terminal.conftest import Start, contents
 # -- loading -------------------------------------------------------------------------------------------------------
 
 
-def test_the_prompt_is_there_while_the_model_loads_and_a_message_waits_visibly(start: Start, tmp_path: Path) -> None:
+def test_typing_works_while_the_model_loads_and_a_message_is_queued(start: Start, tmp_path: Path) -> None:
     terminal = start("loading")
     terminal.wait_for("loading the weights")
     terminal.enter("hello")
@@ -35,7 +35,7 @@ def test_ctrl_c_takes_a_waiting_message_back(start: Start, tmp_path: Path) -> No
     terminal.wait_until(lambda: contents(tmp_path) == [], "what is kept")
 
 
-def test_a_model_that_cannot_be_loaded_says_why_and_gives_the_message_back(start: Start, tmp_path: Path) -> None:
+def test_a_load_error_is_shown_and_the_message_is_put_back(start: Start, tmp_path: Path) -> None:
     terminal = start("loading")
     terminal.enter("hello")
     terminal.wait_for("queued: hello")

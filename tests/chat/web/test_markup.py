@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from html.parser import HTMLParser
 
 import pytest
@@ -152,10 +150,3 @@ def test_a_long_file_is_folded() -> None:
     text = "Look:\n\nnotes.md:\n```md\n" + "line\n" * 40 + "```"
     assert '<details class="file"><summary>40' in plain_html(text)
     assert "<details" not in plain_html("```\nshort\n```")
-
-
-@pytest.mark.parametrize("name", ["markup", "open_pages", "texts"])
-def test_examples_in_the_docstrings_hold(name: str) -> None:
-    results = doctest.testmod(importlib.import_module(f"chat.web.{name}"))
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -55,7 +55,7 @@ def test_an_adapter_that_fits_is_read(tmp_path):
         ({"r": 2000}, "has rank 2000; vLLM runs up to 512"),
     ],
 )
-def test_an_adapter_that_does_not_fit_is_refused_before_the_engine_sees_it(tmp_path, options, message):
+def test_an_unsuitable_adapter_is_refused_before_loading(tmp_path, options, message):
     folder = write_adapter(tmp_path / "a", base_model_name_or_path="Qwen/Qwen3-0.6B", **options)
     with pytest.raises(ModelLoadError, match=message) as caught:
         read_adapter("pirate", folder, DEMO_MODEL_DIR)

@@ -87,7 +87,7 @@ def collect(arrivals: queue.SimpleQueue[Arrival]) -> str:
             return text
 
 
-def test_requests_of_many_threads_share_the_engine_and_get_their_own_outputs(engine, thread):
+def test_threads_share_the_engine_and_get_their_own_outputs(engine, thread):
     results: dict[str, str] = {}
 
     def ask(word: str) -> None:
@@ -126,7 +126,7 @@ def test_an_aborted_request_gets_nothing_more(engine, thread):
         assert not arrivals.get().output.finished
 
 
-def test_an_engine_that_fails_tells_everybody_who_waits_and_who_comes_later(engine, thread):
+def test_an_engine_failure_reaches_waiting_and_later_requests(engine, thread):
     engine.step_may_go.clear()
     engine.breaks = True
     arrivals: list[queue.SimpleQueue[Arrival]] = [queue.SimpleQueue() for _ in range(3)]

@@ -86,13 +86,13 @@ def test_a_dialogue_without_tools_never_calls_one() -> None:
     assert not any("tool_call" in dialogue.prompt() + dialogue.completion() for dialogue in without)
 
 
-def test_about_half_of_the_dialogues_have_no_or_the_default_system_message() -> None:
+def test_half_of_the_dialogues_have_the_default_system_message_or_none() -> None:
     firsts = [dialogue.messages[0] for dialogue in islice(dialogues(6), 2000)]
     plain = sum(m["role"] != "system" or m["content"] == "You are a helpful assistant." for m in firsts)
     assert 0.45 < plain / len(firsts) < 0.75
 
 
-def test_evaluation_has_every_kind_in_both_languages_with_and_without_thinking() -> None:
+def test_evaluation_covers_every_kind_language_and_thinking_mode() -> None:
     made = trials(1)
     assert len({(trial.kind, trial.column) for trial in made}) == len(CHECKED_KINDS) * 4 - 2 == len(made)
     assert all(trial.dialogue.thinking == trial.column.endswith("think") for trial in made)

@@ -150,7 +150,7 @@ def test_stop_ids_come_from_config_and_tokenizer(config: Any, first: list[int], 
     assert len(found) == len(set(found))
 
 
-def test_chat_model_whose_config_names_only_endoftext_stops_at_the_end_of_a_turn() -> None:
+def test_chat_model_with_only_endoftext_in_its_config_stops_at_im_end() -> None:
     assert IM_END in find_stop_token_ids(hugging_face_tokenizer(), {"eos_token_id": ENDOFTEXT})
 
 

@@ -40,7 +40,7 @@ def build_text(folder: Path, **options: Any) -> str:
 # Vocabularies
 
 
-def test_byte_level_vocabulary_is_encoded_by_tiktoken_as_by_its_own_tokenizer() -> None:
+def test_tiktoken_encodes_a_byte_level_vocabulary_as_its_tokenizer_does() -> None:
     from tokenizers import Tokenizer
 
     tokenizer, own = tiny_tokenizer(), Tokenizer.from_str(byte_level_json())
@@ -50,7 +50,7 @@ def test_byte_level_vocabulary_is_encoded_by_tiktoken_as_by_its_own_tokenizer() 
 
 
 @pytest.mark.parametrize("change", ["split", "merges", "normalizer", "dropped byte", "prefix space", "digits"])
-def test_vocabulary_that_tiktoken_would_encode_otherwise_is_left_to_its_own_tokenizer(change: str) -> None:
+def test_vocabulary_that_tiktoken_encodes_differently_keeps_its_own_tokenizer(change: str) -> None:
     from tokenizers import Tokenizer
 
     description = json.loads(byte_level_json())
@@ -98,7 +98,7 @@ def test_gpt2_split_is_known() -> None:
     assert isinstance(PromptTokenizer.from_json(json.dumps(description)).encoder, BytePairEncoder)
 
 
-def test_control_tokens_that_are_entries_of_a_unigram_vocabulary_stay_text() -> None:
+def test_unigram_entries_of_control_tokens_stay_text() -> None:
     """A Unigram model finds any entry of its vocabulary in ordinary text, <|im_end|> too, unless it is taken out."""
     tokenizer = PromptTokenizer.from_json(unigram_json())
     assert isinstance(tokenizer.encoder, LibraryEncoder)
@@ -120,7 +120,7 @@ def test_names_of_unreachable_entries_differ_in_every_process() -> None:
     assert run.stdout.strip() != ascii(tokenizer_module.UNREACHABLE)
 
 
-def test_sentencepiece_space_stands_only_before_the_first_word_of_a_prompt() -> None:
+def test_sentencepiece_adds_a_space_only_at_the_start_of_a_prompt() -> None:
     from tokenizers import Tokenizer
 
     own = Tokenizer.from_str(unigram_json())

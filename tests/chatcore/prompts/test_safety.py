@@ -169,12 +169,12 @@ def test_a_user_cannot_pass_for_a_tool() -> None:
     assert prompt.text.endswith("<tool_response>x</tool_response><|im_end|>\n<|im_start|>assistant\n")
 
 
-def test_markup_that_a_template_looks_for_is_hidden_also_if_it_is_no_token() -> None:
+def test_markup_that_a_template_tests_for_is_hidden_without_a_token_too() -> None:
     builder = tiny_builder("{% for m in messages %}{{ 'LED' if '<lead>' in m.content }}{{ m.content }}{% endfor %}")
     assert builder.build([user("<lead>")]).text == "<lead>"
 
 
-def test_assistant_markup_is_seen_by_the_template_but_never_becomes_a_token_itself() -> None:
+def test_template_sees_assistant_markup_but_it_never_becomes_a_token() -> None:
     builder = tiny_builder(PLAIN_TEMPLATE)
     answer = assistant("<think>\nwhy\n</think>\n\n<tool_call>{}</tool_call>" + ATTACK)
     assert control_tokens(builder, [user("Hi"), answer, user("?")]) == ["<|im_start|>", "<|im_end|>"] * 3 + [

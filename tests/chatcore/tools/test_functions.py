@@ -153,7 +153,7 @@ def test_a_coroutine_function_is_a_tool_like_any_other():
     assert call_tool([as_tool(fetch)], "fetch", '{"city": "Paris"}') == "sunny in Paris"
 
 
-def test_in_asyncio_coroutines_are_awaited_and_functions_do_not_stop_the_loop():
+def test_async_tools_are_awaited_and_sync_tools_do_not_block_the_loop():
     running = threading.Event()
 
     def wait() -> bool:

@@ -114,7 +114,7 @@ def test_a_process_sees_nothing_of_our_environment_but_what_it_is_given(monkeypa
         assert call(source, "variable", name="ITS_SECRET") == "plugh"
 
 
-def test_a_server_that_dies_in_a_call_is_told_with_its_last_words_and_started_again():
+def test_a_crash_during_a_call_reports_stderr_and_restarts_the_server():
     with MCPTools(COMMAND, name="kitchen") as source:
         before = int(call(source, "process"))
         assert call(source, "die") == "error: the tool server kitchen has ended; it said: out of coffee"
@@ -185,7 +185,7 @@ def test_many_threads_may_call_at_once(process):
         ([sys.executable, "-c", "import time; time.sleep(30)"], "did not answer within 2 s"),
     ],
 )
-def test_a_server_that_does_not_start_is_one_sentence_and_leaves_no_process(command, said):
+def test_a_server_that_does_not_start_is_a_short_error_and_is_ended(command, said):
     with pytest.raises(ToolError) as caught:
         MCPTools(command, name="broken", start_timeout_s=2).tools()
     assert str(caught.value) == f"the tool server broken {said}"

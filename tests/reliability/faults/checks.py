@@ -14,44 +14,44 @@ from chat.session.stored import StoredConversation
 from chat.store.changes import is_open
 from chat.store.local import ConversationStore
 from chatcore.errors import ConversationNotFoundError
-from tests.reliability.faults.journal import Account, Told, state_of
-from tests.reliability.faults.person import make_reply
+from tests.reliability.faults.event_log import Expected, History, state_of
+from tests.reliability.faults.workload import make_reply
 
-__all__ = ["check_integrity", "check_next_turn", "check_readable", "check_store", "some_delay"]
+__all__ = ["check_integrity", "check_next_turn", "check_readable", "check_store", "random_delay"]
 
 MARK = re.compile(r"mark\d+x")
 
 
-def check_store(where: str | Path, account: Account, *, sole: bool = True) -> None:
-    """Check that a store holds what was told, whole, in order, once; that it is undamaged; that the next turn works.
+def check_store(where: str | Path, history: History, *, sole_writer: bool = True) -> None:
+    """Check that a store holds an expected state of each conversation, is undamaged, and takes the next turn.
 
     Args:
         where: the store.
-        account: what was told to whoever wrote into it.
-        sole: nobody else has written into it.
+        history: of all that was written into it.
+        sole_writer: the history is of its only writer, so that it holds no other conversations.
     """
     check_integrity(where)
     with contextlib.closing(ConversationStore(where)) as store:
-        for conversation_id, told in account.told.items():
-            _check_conversation(store, conversation_id, told)
+        for conversation_id, expected in history.expected.items():
+            _check_conversation(store, conversation_id, expected)
         there = {line.id for line in store.recent(limit=10_000, with_empty=True)}
-        if sole:
-            assert there <= account.told.keys(), "nobody has said that"
+        if sole_writer:
+            assert there <= history.expected.keys(), "conversations that are not in the history"
         unfinished = {line.id for line in store.unfinished(limit=10_000)}
-        for conversation_id in there & account.told.keys():
+        for conversation_id in there & history.expected.keys():
             conversation = store.load(conversation_id)
             assert (conversation_id in unfinished) <= _ends_open(conversation), "a finished turn is called cut off"
             check_next_turn(store, conversation)
     check_integrity(where)
 
 
-def _check_conversation(store: ConversationStore, conversation_id: str, told: Told) -> None:
+def _check_conversation(store: ConversationStore, conversation_id: str, expected: Expected) -> None:
     try:
         conversation: Conversation | None = store.load(conversation_id)
     except ConversationNotFoundError:
         conversation = None
     state = state_of(conversation) if conversation is not None else None
-    assert told.allows(state), f"told: {told}\nthere: {state}"
+    assert expected.allows(state), f"expected: {expected}\nthere: {state}"
     for message in conversation.messages.values() if conversation is not None else ():
         if message.status == "complete" and (mark := MARK.match(message.content)):
             found = [hit.message_id for hit in store.search(mark[0], limit=1000)]
@@ -67,9 +67,9 @@ def _ends_open(conversation: Conversation) -> bool:
 def check_next_turn(store: ConversationStore, conversation: Conversation) -> None:
     """Go on with a conversation as the terminal does, and read it back."""
     before = [(m.id, m.content, m.status) for m in conversation.path()]
-    talk = StoredConversation(lambda: store, conversation, on_trouble=_fail)
-    talk.add_message("What did I say?")
-    saver, answer = talk.saver(continuing=False), PartialAnswer(text="You")
+    stored = StoredConversation(lambda: store, conversation, on_trouble=_fail)
+    stored.add_message("What did I say?")
+    saver, answer = stored.saver(continuing=False), PartialAnswer(text="You")
     saver.save(answer)
     answer.end(make_reply("You said that."))
     saver.finish(answer)
@@ -83,17 +83,17 @@ def _fail(error: Exception) -> None:
     raise AssertionError("the next turn is not kept") from error
 
 
-def check_readable(where: str | Path, account: Account) -> list[str]:
-    """Check that what was told can be read, without changing anything; return the texts of all messages.
+def check_readable(where: str | Path, history: History) -> list[str]:
+    """Check that the conversations are in an expected state, without changing them; return the texts of all messages.
 
     The disk may be full: nothing can be written then.
     """
     texts: list[str] = []
     with contextlib.closing(ConversationStore(where)) as store:
         there = {line.id for line in store.recent(limit=10_000, with_empty=True)}
-        for conversation_id, told in account.told.items():
+        for conversation_id, expected in history.expected.items():
             state = state_of(store.load(conversation_id)) if conversation_id in there else None
-            assert told.allows(state), f"told: {told}\nthere: {state}"
+            assert expected.allows(state), f"expected: {expected}\nthere: {state}"
             texts += [message[3] for message in (state or {"messages": ()})["messages"]]
     return texts
 
@@ -128,6 +128,6 @@ def _check_postgres(url: str) -> None:
             assert connection.execute("SELECT * FROM verify_heapam(%s::oid::regclass)", (table,)).fetchall() == []
 
 
-def some_delay(chance: random.Random) -> float:
-    """Return a time in seconds within which anything may happen: mostly within a commit, sometimes far behind it."""
+def random_delay(chance: random.Random) -> float:
+    """Return a time in seconds before a fault: mostly within a commit, sometimes long after one."""
     return chance.choice((0.0, chance.uniform(0, 0.002), chance.uniform(0, 0.02)))

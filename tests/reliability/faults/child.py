@@ -11,9 +11,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["AT_ONCE_S", "Child", "running"]
+__all__ = ["POLL_INTERVAL_S", "Child", "running"]
 
-AT_ONCE_S = 0.0005  # between two looks: a fault is to fall into the middle of something
+POLL_INTERVAL_S = 0.0005  # short, so that a fault falls into the middle of a write
 PR_SET_PDEATHSIG = 1  # the kernel's: send this process a signal when its parent has died
 
 
@@ -21,7 +21,7 @@ class Child:
     """A function that runs in a process of its own.
 
     Args:
-        run: what to run; its exceptions end the process with 1 and are in ``said``.
+        run: what to run; its exceptions end the process with 1 and are in ``error``.
         errors: the file that the traceback of an exception goes to.
     """
 
@@ -32,7 +32,7 @@ class Child:
         if self.pid == 0:
             code = 1
             try:
-                with contextlib.suppress(AttributeError):  # a test that is ended itself leaves nobody behind
+                with contextlib.suppress(AttributeError):  # a test that is ended itself leaves no process
                     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
                 run()
                 code = 0
@@ -49,7 +49,7 @@ class Child:
 
     def kill(self) -> float:
         """End it as kill -9 does; return when, by the clock that never jumps. It must have been at work until then."""
-        assert self.is_running(), f"it ended by itself: {self.said}"
+        assert self.is_running(), f"it ended by itself: {self.error}"
         killed_s = time.monotonic()
         os.kill(self.pid, signal.SIGKILL)
         self.wait()
@@ -62,7 +62,7 @@ class Child:
         return self._status
 
     @property
-    def said(self) -> str:
+    def error(self) -> str:
         return self._errors.read_text() if self._errors.exists() else f"exit code {self._status}"
 
 

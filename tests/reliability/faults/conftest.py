@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.reliability.faults.seeded import Faults
+from tests.reliability.faults.fault import Faults
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-__all__ = ["Disk", "why_no_disk"]
+__all__ = ["Disk", "unavailable_reason"]
 
 SIZE_BYTES = 16 << 20
 SHUTDOWN = 0x8004587D  # the kernel's EXT4_IOC_SHUTDOWN: from now on nothing reaches the disk
@@ -53,11 +53,11 @@ class Disk:
         (self.folder / BALLAST).unlink()
 
     def turn_read_only(self) -> None:
-        """Do what ext4 does when it meets an error: whoever has files open can no longer write to them."""
+        """Do what ext4 does when it meets an error: programs with open files can no longer write to them."""
         (Path("/sys/fs/ext4") / self._device() / "trigger_fs_error").write_text("1")
 
     def cut_power(self) -> None:
-        """Lose all that was not synced; whoever still writes gets errors."""
+        """Lose all that was not synced; later writes fail."""
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.ioctl(descriptor, SHUTDOWN, WITHOUT_ITS_LOG)
@@ -65,13 +65,13 @@ class Disk:
             os.close(descriptor)
 
     def start_again(self) -> None:
-        """Bring it back as the start of a machine does. Nobody may have files open."""
+        """Bring it back as the start of a machine does. No process may have files open."""
         _run("umount", self.folder)
         subprocess.run(["e2fsck", "-p", self._image], check=False, capture_output=True)  # 1: it has mended something
         self._mount()
 
     def remount(self, *, read_only: bool) -> None:
-        """Allow writing, or do not. Nobody may have files open for writing."""
+        """Allow writing, or do not. No process may have files open for writing."""
         _run("mount", "-o", f"remount,{'ro' if read_only else 'rw'}", self.folder)
 
     def _mount(self) -> None:
@@ -82,8 +82,8 @@ class Disk:
         return next(Path(line.split()[0]).name for line in lines if line.split()[1] == str(self.folder))
 
 
-def why_no_disk(folder: Path) -> str:
-    """Return why such a disk cannot be had on this machine; nothing if it can."""
+def unavailable_reason(folder: Path) -> str:
+    """Return why no such disk can be mounted on this machine, or an empty text if one can."""
     if os.geteuid() != 0:
         return "only root can mount a disk"
     if not all(shutil.which(program) for program in ("mkfs.ext4", "e2fsck", "mount", "umount")):

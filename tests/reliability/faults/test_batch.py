@@ -13,9 +13,9 @@ from chat.cli.batch import run_batch
 from chatcore.errors import ChatError
 from tests.chat.terminal.scripted import ScriptedBackend
 from tests.patience import wait_until
-from tests.reliability.faults.child import AT_ONCE_S, Child, running
-from tests.reliability.faults.disk import Disk, why_no_disk
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.child import POLL_INTERVAL_S, Child, running
+from tests.reliability.faults.disk import Disk, unavailable_reason
+from tests.reliability.faults.fault import Fault, Faults
 
 NUM_LINES = 200
 
@@ -41,7 +41,7 @@ def whole_lines(target: Path) -> bytes:
 def finish(source: Path, target: Path, seen: bytes) -> None:
     """Run it to its end; every line must be answered once, and what was there before must be there still."""
     with start(source, target) as child:
-        assert child.wait() == 0, child.said
+        assert child.wait() == 0, child.error
     assert target.read_bytes().startswith(seen), "what was answered has changed"
     records = {record["id"]: record["text"] for record in map(json.loads, target.read_text().splitlines())}
     assert records == {f"line {n}": f"echo: question {n} 你好" for n in range(NUM_LINES)}
@@ -67,7 +67,7 @@ def test_a_killed_batch_goes_on_until_every_line_is_answered_once(faults: Faults
 
 @pytest.fixture
 def needs_a_disk(tmp_path: Path) -> None:
-    if reason := why_no_disk(tmp_path):
+    if reason := unavailable_reason(tmp_path):
         pytest.skip(reason)
 
 
@@ -108,7 +108,7 @@ def cut_power(fault: Fault, disk: Disk) -> None:
         wait_until(
             lambda: whole_lines(target).count(b"\n") >= num_lines or not child.is_running(),
             "so many answers",
-            every_s=AT_ONCE_S,
+            every_s=POLL_INTERVAL_S,
         )
         seen = whole_lines(target)[:-1]
         disk.cut_power()

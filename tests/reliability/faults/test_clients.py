@@ -16,10 +16,10 @@ from chat.terminal.repl import run
 from tests.chat.terminal.driver import Driver
 from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity, check_readable, check_store
-from tests.reliability.faults.child import AT_ONCE_S, running
-from tests.reliability.faults.journal import Account, Journal, WitnessedStore, read_journal
-from tests.reliability.faults.narrator import Narrator, lost_s
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.child import POLL_INTERVAL_S, running
+from tests.reliability.faults.event_log import EventLog, History, LoggedStore, read_history
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.random_model import RandomModel, lost_s
 
 LONGEST_S = 2.5  # that an answer is watched before the kill
 
@@ -28,12 +28,12 @@ LONGEST_S = 2.5  # that an answer is watched before the kill
 
 def terminal(fault: Fault, name: str) -> Driver:
     """Start a terminal in a pseudo-terminal, as a copy of this process; wait for its prompt."""
-    where, file = fault.folder / "store.sqlite", fault.folder / f"journal-{name}"
+    where, file = fault.folder / "store.sqlite", fault.folder / f"events-{name}"
 
     def main() -> int:
-        journal = Journal(file)
-        backend = Narrator(journal, random.Random(f"{fault.name} {name}"))
-        return run(backend, lambda: WitnessedStore(ConversationStore(where), journal), Settings(system=""))
+        event_log = EventLog(file)
+        backend = RandomModel(event_log, random.Random(f"{fault.name} {name}"))
+        return run(backend, lambda: LoggedStore(ConversationStore(where), event_log), Settings(system=""))
 
     driver = Driver(main, environ={"XDG_STATE_HOME": str(fault.folder)}, columns=100)
     driver.wait_until(driver.prompts, "the first prompt")
@@ -42,60 +42,60 @@ def terminal(fault: Fault, name: str) -> Driver:
 
 def ask_something(driver: Driver, fault: Fault) -> None:
     driver.enter("Tell me a story.")
-    watch(driver, fault.chance.choice((fault.chance.uniform(0, 0.1), fault.chance.uniform(0.1, LONGEST_S))))
+    watch_screen(driver, fault.chance.choice((fault.chance.uniform(0, 0.1), fault.chance.uniform(0.1, LONGEST_S))))
 
 
 def type_something(driver: Driver, fault: Fault) -> None:
     driver.press("half a thou")
-    watch(driver, fault.chance.uniform(0, 0.1))
+    watch_screen(driver, fault.chance.uniform(0, 0.1))
 
 
-def hear_an_answer_out(driver: Driver, fault: Fault) -> None:
-    heard = driver.screen.text.count("TTFT")
+def finish_answer(driver: Driver, fault: Fault) -> None:
+    num_before = driver.screen.text.count("TTFT")
     driver.enter("Tell me a short one.")
-    driver.wait_until(lambda: driver.screen.text.count("TTFT") > heard, "the figures")
-    watch(driver, fault.chance.uniform(0, 0.05))
+    driver.wait_until(lambda: driver.screen.text.count("TTFT") > num_before, "the figures")
+    watch_screen(driver, fault.chance.uniform(0, 0.05))
 
 
 def interrupt(driver: Driver, fault: Fault) -> None:
     ask_something(driver, fault)
     driver.press("\x03")
-    watch(driver, fault.chance.uniform(0, 0.3))
+    watch_screen(driver, fault.chance.uniform(0, 0.3))
 
 
-def answer_again(driver: Driver, fault: Fault) -> None:
-    hear_an_answer_out(driver, fault)
+def regenerate(driver: Driver, fault: Fault) -> None:
+    finish_answer(driver, fault)
     driver.enter("/retry")
-    watch(driver, fault.chance.uniform(0, LONGEST_S))
+    watch_screen(driver, fault.chance.uniform(0, LONGEST_S))
 
 
 def undo(driver: Driver, fault: Fault) -> None:
-    hear_an_answer_out(driver, fault)
+    finish_answer(driver, fault)
     driver.enter("/undo")
-    watch(driver, fault.chance.uniform(0, 0.1))
+    watch_screen(driver, fault.chance.uniform(0, 0.1))
 
 
-def leave(driver: Driver, fault: Fault) -> None:
-    hear_an_answer_out(driver, fault)
+def exit_terminal(driver: Driver, fault: Fault) -> None:
+    finish_answer(driver, fault)
     driver.wait_until(driver.is_prompting, "a prompt")
     driver.press("\x04")
-    watch(driver, fault.chance.uniform(0, 0.1))
+    watch_screen(driver, fault.chance.uniform(0, 0.1))
 
 
-MOMENTS: list[Callable[[Driver, Fault], None]] = [
+KILL_POINTS: list[Callable[[Driver, Fault], None]] = [
     ask_something,
     ask_something,
     ask_something,
     type_something,
-    hear_an_answer_out,
+    finish_answer,
     interrupt,
-    answer_again,
+    regenerate,
     undo,
-    leave,
+    exit_terminal,
 ]
 
 
-def watch(driver: Driver, seconds: float) -> None:
+def watch_screen(driver: Driver, seconds: float) -> None:
     """Look at the screen for a while."""
     until_s = time.monotonic() + seconds
     driver.wait_until(lambda: time.monotonic() >= until_s)
@@ -112,21 +112,21 @@ def kill_a_terminal(fault: Fault) -> None:
     driver = terminal(fault, "first")
     try:
         if fault.chance.random() < 0.5:
-            hear_an_answer_out(driver, fault)
-        fault.chance.choice(MOMENTS)(driver, fault)
+            finish_answer(driver, fault)
+        fault.chance.choice(KILL_POINTS)(driver, fault)
     finally:
         killed_s = time.monotonic()
         driver.close()  # with kill -9
-    account = read_journal(fault.folder / "journal-first")
-    if account.is_under_way:
+    history = read_history(fault.folder / "events-first")
+    if history.is_under_way:
         fault.was_in_a_commit()
     check_integrity(where)
-    fault.check_lost(lost_s(account, check_readable(where, account), killed_s))
-    told = account.told | go_on_in_another_terminal(fault, where).told
-    check_store(where, Account(told, []))
+    fault.check_lost(lost_s(history, check_readable(where, history), killed_s))
+    expected = history.expected | resume_in_new_terminal(fault, where).expected
+    check_store(where, History(expected, []))
 
 
-def go_on_in_another_terminal(fault: Fault, where: Path) -> Account:
+def resume_in_new_terminal(fault: Fault, where: Path) -> History:
     """Start a terminal again: it offers what was cut off, and answers the next question."""
     store = ConversationStore(where)
     is_cut_off = bool(store.unfinished())
@@ -136,10 +136,10 @@ def go_on_in_another_terminal(fault: Fault, where: Path) -> Account:
         if is_cut_off:
             driver.wait_for("Cut off last time: Tell me a")
             driver.enter("/resume")
-        hear_an_answer_out(driver, fault)
+        finish_answer(driver, fault)
     finally:
         driver.close()
-    return read_journal(fault.folder / "journal-second")
+    return read_history(fault.folder / "events-second")
 
 
 # -- ask ---------------------------------------------------------------------------------------------------------------
@@ -152,28 +152,32 @@ def test_a_killed_ask_loses_nothing_but_a_second_of_an_answer(faults: Faults) ->
 
 
 def kill_an_ask(fault: Fault) -> None:
-    where, file = fault.folder / "store.sqlite", fault.folder / "journal"
+    where, file = fault.folder / "store.sqlite", fault.folder / "events"
 
     def main() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (as long as the process lives)
-        journal = Journal(file)
-        backend = Narrator(journal, random.Random(f"{fault.name} narrator"))
-        store = WitnessedStore(ConversationStore(where), journal)
+        event_log = EventLog(file)
+        backend = RandomModel(event_log, random.Random(f"{fault.name} model"))
+        store = LoggedStore(ConversationStore(where), event_log)
         conversation = store.create(system="")
         for question in ("A short one, please.", "Another short one.", "And now a long one."):
             ask_in_conversation(backend, store, conversation, question)
 
     with running(main, fault.folder) as child:
         asked = fault.chance.randint(0, 3)
-        wait_until(lambda: num_of(file, "asked") >= asked or not child.is_running(), "the question", every_s=AT_ONCE_S)
+        wait_until(
+            lambda: count_events(file, "asked") >= asked or not child.is_running(),
+            "the question",
+            every_s=POLL_INTERVAL_S,
+        )
         time.sleep(fault.chance.uniform(0, LONGEST_S if asked == 3 else 0.05))
         killed_s = child.kill()
-    account = read_journal(file)
-    if account.is_under_way:
+    history = read_history(file)
+    if history.is_under_way:
         fault.was_in_a_commit()
-    fault.check_lost(lost_s(account, check_readable(where, account), killed_s))
-    check_store(where, account)
+    fault.check_lost(lost_s(history, check_readable(where, history), killed_s))
+    check_store(where, history)
 
 
-def num_of(file: Path, event: str) -> int:
+def count_events(file: Path, event: str) -> int:
     return file.read_bytes().count(f'"event": "{event}"'.encode()) if file.exists() else 0

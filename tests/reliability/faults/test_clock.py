@@ -1,4 +1,4 @@
-"""A clock that jumps while somebody writes: by seconds, years, back to 1970.
+"""A clock that jumps during writes: by seconds, years, back to 1970.
 
 Only ``time.time`` of the writing process jumps: what the programs read the time of day from. Setting the machine's own
 clock would disturb everything else on it.
@@ -12,8 +12,8 @@ import time
 from chat.conversations.conversation import Message
 from chat.store.local import ConversationStore
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.seeded import Faults
-from tests.reliability.faults.writers import Writing, opening
+from tests.reliability.faults.fault import Faults
+from tests.reliability.faults.writer import WriterProcess, store_opener
 
 JUMPS_S = (0.5, 31.0, 3600.0, 86400.0, 400 * 86400.0, 20 * 365 * 86400.0)
 
@@ -40,10 +40,10 @@ def test_nothing_is_lost_or_out_of_order_when_the_clock_jumps(faults: Faults) ->
     for fault in faults.of("clock jumps", full=24, short=3):
         with fault:
             where = fault.folder / "store.sqlite"
-            with Writing(fault, opening(where), between=Clock(fault.name).jump) as writer:
-                writer.wait_for_some_lines(10)
-                account = writer.kill()
-            check_store(where, account)
+            with WriterProcess(fault, store_opener(where), before_each=Clock(fault.name).jump) as writer:
+                writer.wait_for_progress(10)
+                history = writer.kill()
+            check_store(where, history)
 
 
 def test_the_writer_itself_is_not_called_gone_when_its_clock_jumps(tmp_path, monkeypatch) -> None:

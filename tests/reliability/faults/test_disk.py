@@ -9,18 +9,18 @@ import pytest
 from chat.store.local import ConversationStore
 from chatcore.errors import ChatError, StoreError
 from tests.reliability.faults.checks import check_readable, check_store
-from tests.reliability.faults.disk import Disk, why_no_disk
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing, opening
+from tests.reliability.faults.disk import Disk, unavailable_reason
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.writer import WriterProcess, store_opener
 
 
 @pytest.fixture(scope="module", autouse=True)
 def needs_a_disk(tmp_path_factory: pytest.TempPathFactory) -> None:
-    if reason := why_no_disk(tmp_path_factory.mktemp("disk")):
+    if reason := unavailable_reason(tmp_path_factory.mktemp("disk")):
         pytest.skip(reason)
 
 
-def test_a_full_disk_takes_nothing_and_once_there_is_room_all_of_it_is_kept(faults: Faults) -> None:
+def test_a_full_disk_loses_nothing_and_writing_goes_on_with_free_space(faults: Faults) -> None:
     for fault in faults.of("disk full", full=40, short=3):
         with fault, Disk(fault.folder) as disk:
             fill_and_free(fault, disk)
@@ -28,20 +28,20 @@ def test_a_full_disk_takes_nothing_and_once_there_is_room_all_of_it_is_kept(faul
 
 def fill_and_free(fault: Fault, disk: Disk) -> None:
     where = disk.folder / "store.sqlite"
-    with Writing(fault, opening(where)) as writer:
-        writer.wait_for_some_lines(1)
-        line = writer.num_lines()
+    with WriterProcess(fault, store_opener(where)) as writer:
+        writer.wait_for_progress(1)
+        num_before = writer.num_events()
         disk.fill(but_bytes=fault.chance.choice((0, 0, 4096, 100_000)))
-        writer.wait_for("trouble", after_line=line)
+        writer.wait_for("trouble", after=num_before)
         if fault.chance.random() < 0.5:  # the terminal is still there when there is room again
             disk.free()
-            writer.wait_for("kept", after_line=writer.num_lines())
+            writer.wait_for("kept", after=writer.num_events())
             check_store(where, writer.kill())
             return
-        account = writer.kill()
-    check_readable(where, account)
+        history = writer.kill()
+    check_readable(where, history)
     disk.free()
-    check_store(where, account)
+    check_store(where, history)
 
 
 def test_a_disk_that_turns_read_only_takes_nothing_with_it(faults: Faults) -> None:
@@ -52,21 +52,21 @@ def test_a_disk_that_turns_read_only_takes_nothing_with_it(faults: Faults) -> No
 
 def turn_read_only(fault: Fault, disk: Disk) -> None:
     where = disk.folder / "store.sqlite"
-    with Writing(fault, opening(where)) as writer:
-        writer.wait_for_some_lines(1)
-        line = writer.num_lines()
-        # While it turns, ext4 (Linux 6.18) lets an fsync succeed whose bytes never reach the disk: nobody could know.
+    with WriterProcess(fault, store_opener(where)) as writer:
+        writer.wait_for_progress(1)
+        num_before = writer.num_events()
+        # While it turns, ext4 (Linux 6.18) lets an fsync succeed whose bytes never reach the disk, undetectably.
         turned_at_s = time.monotonic()
         disk.turn_read_only()
-        writer.wait_for("trouble", after_line=line)
-        account = writer.kill(sure_until_s=turned_at_s)
+        writer.wait_for("trouble", after=num_before)
+        history = writer.kill(sure_until_s=turned_at_s)
     disk.start_again()
-    disk.remount(read_only=True)  # as it may stay until somebody has looked at it
+    disk.remount(read_only=True)  # as it may stay until an administrator has looked at it
     with pytest.raises(StoreError) as refused:
         ConversationStore(where).close()
     check_words(refused.value)
     disk.remount(read_only=False)
-    check_store(where, account)
+    check_store(where, history)
 
 
 def check_words(error: ChatError) -> None:
@@ -81,9 +81,9 @@ def test_what_was_kept_is_there_after_the_power_has_failed(faults: Faults) -> No
     for fault in faults.of("power cut", full=40, short=4):
         with fault, Disk(fault.folder) as disk:
             where = disk.folder / "store.sqlite"
-            with Writing(fault, opening(where)) as writer:
-                writer.wait_for_some_lines(1)
+            with WriterProcess(fault, store_opener(where)) as writer:
+                writer.wait_for_progress(1)
                 disk.cut_power()
-                account = writer.kill()
+                history = writer.kill()
             disk.start_again()
-            check_store(where, account)
+            check_store(where, history)

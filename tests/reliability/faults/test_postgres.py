@@ -1,4 +1,4 @@
-"""kill -9 of Postgres under whoever writes: of one of its processes, which makes it start over, or of all of it."""
+"""kill -9 of Postgres during writes: of one of its processes, which makes it start over, or of all of it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from chatcore.errors import StoreError
 from tests.patience import wait_until
 from tests.postgres import PostgresServer, find_binaries
 from tests.reliability.faults.checks import check_store
-from tests.reliability.faults.seeded import Fault, Faults
-from tests.reliability.faults.writers import Writing
+from tests.reliability.faults.fault import Fault, Faults
+from tests.reliability.faults.writer import WriterProcess
 
 AWAY_S = 1.0  # the longest that it stays away
 
@@ -52,14 +52,14 @@ def test_a_killed_process_of_postgres_loses_nothing(faults: Faults, postgres: Po
 
 def kill_postgres(fault: Fault, postgres: PostgresServer, kill) -> None:
     where = new_database(postgres, f"fault_{fault.name.replace(' ', '_').replace('/', '_').lower()}")
-    with Writing(fault, lambda: ConversationStore(where)) as writer:
-        writer.wait_for_some_lines(5)
-        line = writer.num_lines()
+    with WriterProcess(fault, lambda: ConversationStore(where)) as writer:
+        writer.wait_for_progress(5)
+        num_before = writer.num_events()
         kill(fault, postgres)
         wait_until(lambda: is_there(where), "Postgres", every_s=0.1)
-        writer.wait_for("kept", after_line=max(line, writer.num_lines()))
-        account = writer.kill()
-    check_store(where, account)
+        writer.wait_for("kept", after=max(num_before, writer.num_events()))
+        history = writer.kill()
+    check_store(where, history)
 
 
 def end_everything(fault: Fault, postgres: PostgresServer) -> None:

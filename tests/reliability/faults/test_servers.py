@@ -23,11 +23,11 @@ from chat.store.local import ConversationStore
 from tests.chat.server.clients import openai_of
 from tests.patience import wait_until
 from tests.reliability.faults.checks import check_integrity
-from tests.reliability.faults.seeded import Fault, Faults
+from tests.reliability.faults.fault import Fault, Faults
 from tests.serving import RunningServer, running_server
 
-NUM_TALKERS = 3
-MOST_BEFORE_S = 8.0  # of talking, before the kill
+NUM_CLIENTS = 3
+MAX_BEFORE_S = 8.0  # of talking, before the kill
 END_WITHIN_S = 120.0
 
 
@@ -45,8 +45,8 @@ class Exchange:
     is_complete: bool = False
 
 
-class Talker(threading.Thread):
-    """Somebody who has questions answered in a conversation of the server's, until the server is no more."""
+class ChatClient(threading.Thread):
+    """A client that asks questions in one of the server's conversations until the server dies."""
 
     def __init__(self, server: RunningServer, seed: str) -> None:
         super().__init__(daemon=True)
@@ -56,17 +56,17 @@ class Talker(threading.Thread):
 
     def run(self) -> None:
         try:
-            with openai_of(self._server) as client:
-                self.conversation_id = client.conversations.create().id
+            with openai_of(self._server) as api:
+                self.conversation_id = api.conversations.create().id
                 while True:
-                    self._ask(client)
+                    self._ask(api)
         except (openai.APIError, OSError):
             return
 
-    def _ask(self, client: openai.OpenAI) -> None:
+    def _ask(self, api: openai.OpenAI) -> None:
         exchange = Exchange(f"Count from {len(self.exchanges)} to 100.")
         self.exchanges.append(exchange)
-        stream = client.responses.create(
+        stream = api.responses.create(
             model="demo",
             input=exchange.question,
             conversation=self.conversation_id,
@@ -82,24 +82,24 @@ class Talker(threading.Thread):
 
 
 def engine_core(server: RunningServer) -> list[psutil.Process]:
-    return [process for process in below(server) if process.cmdline()[0].startswith("VLLM::EngineCore")]
+    return [process for process in descendants(server) if process.cmdline()[0].startswith("VLLM::EngineCore")]
 
 
 def api_server(server: RunningServer) -> list[psutil.Process]:
-    return [process for process in below(server) if "chat.server.process.vllm_process" in process.cmdline()]
+    return [process for process in descendants(server) if "chat.server.process.vllm_process" in process.cmdline()]
 
 
-def all_of_it(server: RunningServer) -> list[psutil.Process]:
-    return [psutil.Process(server.process.pid), *below(server)]
+def whole_server(server: RunningServer) -> list[psutil.Process]:
+    return [psutil.Process(server.process.pid), *descendants(server)]
 
 
-def below(server: RunningServer) -> list[psutil.Process]:
+def descendants(server: RunningServer) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children(recursive=True)
 
 
 @pytest.mark.parametrize(
     ("kind", "which", "full"),
-    [("engine core killed", engine_core, 8), ("API server killed", api_server, 8), ("server killed", all_of_it, 4)],
+    [("engine core killed", engine_core, 8), ("API server killed", api_server, 8), ("server killed", whole_server, 4)],
 )
 def test_a_killed_server_has_kept_what_it_answered(
     faults: Faults, kind: str, which: Callable[[RunningServer], list[psutil.Process]], full: int
@@ -107,42 +107,42 @@ def test_a_killed_server_has_kept_what_it_answered(
     for fault in faults.of(kind, full=full, short=0, kills_a_server=True):
         with fault:
             with running_server(fault.folder) as server:
-                talkers, killed_s = talk_and_kill(fault, server, which)
-            check_kept(fault, fault.folder / "conversations.sqlite", talkers, killed_s)
+                clients, killed_s = chat_and_kill(fault, server, which)
+            check_kept(fault, fault.folder / "conversations.sqlite", clients, killed_s)
             with running_server(fault.folder) as server:
-                for talker in talkers:
-                    check_next_turn(server, talker)
+                for client in clients:
+                    check_next_turn(server, client)
             check_integrity(fault.folder / "conversations.sqlite")
 
 
-def talk_and_kill(
+def chat_and_kill(
     fault: Fault, server: RunningServer, which: Callable[[RunningServer], list[psutil.Process]]
-) -> tuple[list[Talker], float]:
-    talkers = [Talker(server, f"{fault.name} {number}") for number in range(NUM_TALKERS)]
-    for talker in talkers:
-        talker.start()
-    wait_until(lambda: all(talker.exchanges and talker.exchanges[0].text for talker in talkers), "answers")
-    time.sleep(fault.chance.uniform(0, MOST_BEFORE_S))
+) -> tuple[list[ChatClient], float]:
+    clients = [ChatClient(server, f"{fault.name} {number}") for number in range(NUM_CLIENTS)]
+    for client in clients:
+        client.start()
+    wait_until(lambda: all(client.exchanges and client.exchanges[0].text for client in clients), "answers")
+    time.sleep(fault.chance.uniform(0, MAX_BEFORE_S))
     victims = which(server)
     assert victims
     killed_s = time.monotonic()
     for process in victims:
         os.kill(process.pid, signal.SIGKILL)
     server.process.wait(END_WITHIN_S)
-    for talker in talkers:
-        talker.join(END_WITHIN_S)
-        assert not talker.is_alive(), "a client hangs"
-    return talkers, killed_s
+    for client in clients:
+        client.join(END_WITHIN_S)
+        assert not client.is_alive(), "a client hangs"
+    return clients, killed_s
 
 
-def check_kept(fault: Fault, where: Path, talkers: list[Talker], killed_s: float) -> None:
+def check_kept(fault: Fault, where: Path, clients: list[ChatClient], killed_s: float) -> None:
     check_integrity(where)
     store = ConversationStore(where)
-    for talker in talkers:
-        path = store.load(talker.conversation_id.removeprefix("conv_")).path()
-        for number, exchange in enumerate(talker.exchanges):
+    for client in clients:
+        path = store.load(client.conversation_id.removeprefix("conv_")).path()
+        for number, exchange in enumerate(client.exchanges):
             check_exchange(fault, exchange, path[2 * number : 2 * number + 2], killed_s)
-        assert len(path) <= 2 * len(talker.exchanges)
+        assert len(path) <= 2 * len(client.exchanges)
     store.close()
 
 
@@ -160,20 +160,20 @@ def check_exchange(fault: Fault, exchange: Exchange, kept: list[Message], killed
     fault.check_lost(killed_s - missing[0] if missing else 0.0)
 
 
-def check_next_turn(server: RunningServer, talker: Talker) -> None:
-    def ids(client: openai.OpenAI) -> list[str | None]:
-        return [item.id for item in client.conversations.items.list(talker.conversation_id, order="asc", limit=100)]
+def check_next_turn(server: RunningServer, client: ChatClient) -> None:
+    def ids(api: openai.OpenAI) -> list[str | None]:
+        return [item.id for item in api.conversations.items.list(client.conversation_id, order="asc", limit=100)]
 
-    with openai_of(server) as client:
-        before = ids(client)
-        response = client.responses.create(
+    with openai_of(server) as api:
+        before = ids(api)
+        response = api.responses.create(
             model="demo",
             input="Hello!",
-            conversation=talker.conversation_id,
+            conversation=client.conversation_id,
             max_output_tokens=16,
             extra_body={"chat_template_kwargs": {"enable_thinking": False}},
         )
         assert response.status in ("completed", "incomplete")
-        after = ids(client)
+        after = ids(api)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 2

@@ -6,17 +6,17 @@ import time
 
 import pytest
 
-from tests.reliability.faults.seeded import Faults
+from tests.reliability.faults.fault import Faults
 from tests.reliability.scale import FULL, keep
 
-FEWEST, FEWEST_KILLS_OF_SERVERS = 500, 20
+MIN_FAULTS, MIN_SERVER_KILLS = 500, 20
 
 
 def test_enough_faults_of_every_kind_have_been_survived(faults: Faults) -> None:
     total = faults.survived.total()
-    if not FULL or total < FEWEST:
+    if not FULL or total < MIN_FAULTS:
         print(f"\nfaults: {total}, {dict(faults.survived)}")
-        pytest.skip("this is said of a full run of the whole folder")
+        pytest.skip("only a full run of the whole folder has enough faults")
     figures = {
         "num_faults": total,
         "num_kills_of_servers": faults.num_kills_of_servers,
@@ -26,4 +26,4 @@ def test_enough_faults_of_every_kind_have_been_survived(faults: Faults) -> None:
         "duration_s": round(time.monotonic() - faults.began_s),
     }
     keep("faults", figures)
-    assert faults.num_kills_of_servers >= FEWEST_KILLS_OF_SERVERS
+    assert faults.num_kills_of_servers >= MIN_SERVER_KILLS

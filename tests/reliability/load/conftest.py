@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.reliability.load.crowd import LIMITS
-from tests.reliability.load.watch import telling
+from tests.reliability.load.client import LIMITS
+from tests.reliability.load.monitor import probe_environment
 from tests.serving import RunningServer, running_server
 
 
@@ -16,5 +16,5 @@ def busy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     """A server that answers two hundred at once, and has hardly more places than that."""
     options = [str(word) for pair in LIMITS.items() for word in pair]
     folder = tmp_path_factory.mktemp("busy")
-    with running_server(folder, *options, environment=telling(folder / "held")) as running:
+    with running_server(folder, *options, environment=probe_environment(folder / "held")) as running:
         yield running

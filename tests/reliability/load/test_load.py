@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.reliability import scale
-from tests.reliability.load.crowd import LIMITS, NUM_CLIENTS, Crowd, Outcome, owner_of, percentile
-from tests.reliability.load.watch import Watch, cpu_seconds, processes_of
+from tests.reliability.load.client import LIMITS, NUM_CLIENTS, LoadClient, Outcome, owner_of, percentile
+from tests.reliability.load.monitor import Monitor, cpu_seconds, server_processes
 
 SEED = 10
 MAX_REQUESTS = LIMITS["--max-requests"]
@@ -42,24 +42,24 @@ ALLOWED_GROWTH = {"rss_mb": scale.bound(16), "descriptors": scale.bound(32), "th
 # -- twice the capacity ------------------------------------------------------------------------------------------------
 
 
-def test_twice_the_capacity_is_refused_in_good_order_and_forgotten_at_once(busy_server):
+def test_twice_the_capacity_is_refused_with_429_and_503_and_recovered_from(busy_server):
     asyncio.run(_overload(busy_server))
 
 
 async def _overload(server):
     chance = random.Random(SEED)
-    async with Crowd(server) as crowd:
-        await _closed_loop(crowd, chance, WARM_S)
-        alone_s = await _alone(crowd)
-        capacity = await _closed_loop(crowd, chance, CAPACITY_S)
-        with Watch(processes_of(server), interval_s=scale.scaled(5, 1)) as watch:
-            under_way, load_s = await _open_loop(crowd, chance, rate=OVERLOAD * capacity)
-            recovered_s = await _recover(crowd, alone_s)
+    async with LoadClient(server) as client:
+        await _closed_loop(client, chance, WARM_S)
+        alone_s = await _unloaded_latency(client)
+        capacity = await _closed_loop(client, chance, CAPACITY_S)
+        with Monitor(server_processes(server), interval_s=scale.scaled(5, 1)) as monitor:
+            under_way, load_s = await _open_loop(client, chance, rate=OVERLOAD * capacity)
+            recovered_s = await _recover(client, alone_s)
             outcomes = await asyncio.gather(*under_way)
-        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
+        await client.wait_until(lambda: _is_empty(client), ENDS_WITHIN_S)
     figures = _figures(outcomes, capacity, alone_s, load_s) | {
         "recovered_s": round(recovered_s, 1),
-        "held": watch.figures(),
+        "held": monitor.figures(),
     }
     scale.keep("load", figures)
     faults = Counter(outcome.fault for outcome in outcomes if outcome.fault)
@@ -70,33 +70,33 @@ async def _overload(server):
         assert answered_ms["max"] <= scale.bound(figures["answered_within_ms"][kind]), kind
     assert figures["refused_ms"]["p99"] <= scale.bound(2000)  # those who ask share two cores with the server
     assert recovered_s <= scale.bound(RECOVERS_WITHIN_S)
-    assert watch.too_much(ALLOWED_GROWTH) == []
+    assert monitor.excess_growth(ALLOWED_GROWTH) == []
 
 
-async def _closed_loop(crowd: Crowd, chance: random.Random, for_s: float) -> float:
+async def _closed_loop(client: LoadClient, chance: random.Random, for_s: float) -> float:
     """Keep the server full for some time; return how many requests it answers a second."""
     until_s = time.monotonic() + for_s
 
-    async def client(number: int) -> int:
+    async def worker(number: int) -> int:
         num_answers = 0
         while time.monotonic() < until_s:
-            outcome = await crowd.answer(chance.choice(KINDS), owner_of(number), NUM_TOKENS)
+            outcome = await client.measure(chance.choice(KINDS), owner_of(number), NUM_TOKENS)
             assert (outcome.status, outcome.fault) == (200, "")
             num_answers += 1
         return num_answers
 
     begun_s = time.monotonic()
-    answers = await asyncio.gather(*(client(number) for number in range(NUM_CLIENTS)))
+    answers = await asyncio.gather(*(worker(number) for number in range(NUM_CLIENTS)))
     return sum(answers) / (time.monotonic() - begun_s)
 
 
-async def _alone(crowd: Crowd) -> float:
+async def _unloaded_latency(client: LoadClient) -> float:
     """Return how long one request takes when there is no other."""
-    return statistics.median([(await crowd.answer("chat", "local", NUM_TOKENS)).took_s for _ in range(5)])
+    return statistics.median([(await client.measure("chat", "local", NUM_TOKENS)).latency_s for _ in range(5)])
 
 
 async def _open_loop(
-    crowd: Crowd, chance: random.Random, *, rate: float
+    client: LoadClient, chance: random.Random, *, rate: float
 ) -> tuple[Sequence[asyncio.Task[Outcome]], float]:
     """Send requests at a rate, whatever becomes of those before; return them as they are under way."""
     tasks = []
@@ -104,24 +104,24 @@ async def _open_loop(
     while next_s - begun_s < LOAD_S:
         await asyncio.sleep(max(0.0, next_s - time.monotonic()))
         owner = chance.choices(list(SHARES), list(SHARES.values()))[0]
-        tasks.append(asyncio.create_task(crowd.answer(chance.choice(KINDS), owner, NUM_TOKENS)))
+        tasks.append(asyncio.create_task(client.measure(chance.choice(KINDS), owner, NUM_TOKENS)))
         next_s += chance.expovariate(rate)
     return tasks, time.monotonic() - begun_s
 
 
-async def _recover(crowd: Crowd, alone_s: float) -> float:
+async def _recover(client: LoadClient, alone_s: float) -> float:
     """Return how long after the load a new request is answered as fast as before it."""
     ended_s = time.monotonic()
     while time.monotonic() - ended_s < 3 * RECOVERS_WITHIN_S:
-        outcome = await crowd.answer("chat", "local", NUM_TOKENS)
-        if outcome.status == 200 and outcome.took_s < 2 * alone_s + 0.5:
+        outcome = await client.measure("chat", "local", NUM_TOKENS)
+        if outcome.status == 200 and outcome.latency_s < 2 * alone_s + 0.5:
             break
         await asyncio.sleep(0.1)
     return time.monotonic() - ended_s
 
 
-async def _is_empty(crowd: Crowd) -> bool:
-    return not await crowd.num_in_engine() and not await crowd.metric("vllm_deploy_requests_in_flight")
+async def _is_empty(client: LoadClient) -> bool:
+    return not await client.num_engine_requests() and not await client.metric("vllm_deploy_requests_in_flight")
 
 
 def _figures(outcomes: Sequence[Outcome], capacity: float, alone_s: float, load_s: float) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _figures(outcomes: Sequence[Outcome], capacity: float, alone_s: float, load_
     refused = [outcome for outcome in outcomes if outcome.status in (429, 503)]
     begun_s = outcomes[0].sent_at_s
     halves_s = begun_s + load_s / 2
-    answered_per_s = sum(outcome.sent_at_s + outcome.took_s < begun_s + load_s for outcome in answered) / load_s
+    answered_per_s = sum(outcome.sent_at_s + outcome.latency_s < begun_s + load_s for outcome in answered) / load_s
     return {
         "load_s": round(load_s),
         "seed": SEED,
@@ -143,23 +143,23 @@ def _figures(outcomes: Sequence[Outcome], capacity: float, alone_s: float, load_
         "refused_503": sum(outcome.status == 503 for outcome in refused),
         "faults": sum(bool(outcome.fault) for outcome in outcomes),
         "alone_ms": round(alone_s * 1000),
-        "answered_ms": _spread([outcome.took_s for outcome in answered]),
+        "answered_ms": _spread([outcome.latency_s for outcome in answered]),
         "answered_ms_by_kind": {
-            kind: _spread([outcome.took_s for outcome in answered if outcome.kind == kind])
+            kind: _spread([outcome.latency_s for outcome in answered if outcome.kind == kind])
             for kind in sorted({outcome.kind for outcome in answered})
         },
         "slowest": [
-            {"kind": outcome.kind, "at_s": round(outcome.sent_at_s - begun_s, 1), "ms": round(outcome.took_s * 1000)}
-            for outcome in sorted(answered, key=lambda outcome: -outcome.took_s)[:NUM_SLOWEST]
+            {"kind": outcome.kind, "at_s": round(outcome.sent_at_s - begun_s, 1), "ms": round(outcome.latency_s * 1000)}
+            for outcome in sorted(answered, key=lambda outcome: -outcome.latency_s)[:NUM_SLOWEST]
         ],
         "answered_ms_by_halves": [
-            _spread([outcome.took_s for outcome in answered if (outcome.sent_at_s < halves_s) is first])["p50"]
+            _spread([outcome.latency_s for outcome in answered if (outcome.sent_at_s < halves_s) is first])["p50"]
             for first in (True, False)
         ],
         "answered_within_ms": {
             kind: round(factor * MAX_REQUESTS / answered_per_s * 1000) for kind, factor in LATENCY_FACTORS.items()
         },
-        "refused_ms": _spread([outcome.took_s for outcome in refused]),
+        "refused_ms": _spread([outcome.latency_s for outcome in refused]),
     }
 
 
@@ -171,28 +171,28 @@ def _spread(values_s: Sequence[float]) -> dict[str, int]:
 # -- all leave at once -------------------------------------------------------------------------------------------------
 
 
-def test_two_hundred_clients_that_leave_in_the_middle_free_the_engine_at_once(busy_server):
-    asyncio.run(_leave(busy_server))
+def test_disconnecting_two_hundred_streams_frees_the_engine(busy_server):
+    asyncio.run(_disconnect(busy_server))
 
 
-async def _leave(server):
-    async with Crowd(server) as crowd, contextlib.AsyncExitStack() as leaving:
+async def _disconnect(server):
+    async with LoadClient(server) as client, contextlib.AsyncExitStack() as leaving:
         kinds = (LEAVING_KINDS[number % len(LEAVING_KINDS)] for number in range(NUM_CLIENTS))
-        streams = [crowd.begun(kind, owner_of(number)) for number, kind in enumerate(kinds)]
+        streams = [client.open_stream(kind, owner_of(number)) for number, kind in enumerate(kinds)]
         await asyncio.gather(*(leaving.enter_async_context(stream) for stream in streams))
-        assert await crowd.num_in_engine() == NUM_CLIENTS
+        assert await client.num_engine_requests() == NUM_CLIENTS
         await leaving.aclose()
 
         async def is_idle() -> bool:
-            return not await crowd.num_in_engine()
+            return not await client.num_engine_requests()
 
-        gone_s = await crowd.until(is_idle, ENDS_WITHIN_S)
-        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
+        gone_s = await client.wait_until(is_idle, ENDS_WITHIN_S)
+        await client.wait_until(lambda: _is_empty(client), ENDS_WITHIN_S)
 
         async def is_kept() -> bool:
-            return not await crowd.metric("vllm_deploy_conversations_open")
+            return not await client.metric("vllm_deploy_conversations_open")
 
-        kept_s = gone_s + await crowd.until(is_kept, ENDS_WITHIN_S)
+        kept_s = gone_s + await client.wait_until(is_kept, ENDS_WITHIN_S)
     scale.keep("leaving", {"clients": NUM_CLIENTS, "gone_s": round(gone_s, 2), "kept_s": round(kept_s, 2)})
     assert gone_s <= scale.bound(GONE_WITHIN_S)
 
@@ -202,14 +202,14 @@ def test_a_background_response_keeps_its_place_until_it_has_ended(busy_server):
 
 
 async def _background(server):
-    async with Crowd(server) as crowd:
+    async with LoadClient(server) as client:
         asked = {"model": "demo", "input": "Count.", "background": True, "max_output_tokens": 1500, "ignore_eos": True}
-        status, _, said = await crowd.ask("/v1/responses", asked)
-        assert status == 200, said
-        assert await crowd.metric("vllm_deploy_requests_in_flight") == 1
-        response_id = said.decode().split('"id":"')[1].split('"')[0]
-        assert (await crowd.ask(f"/v1/responses/{response_id}/cancel", {}))[0] == 200
-        await crowd.until(lambda: _is_empty(crowd), ENDS_WITHIN_S)
+        status, _, content = await client.request("/v1/responses", asked)
+        assert status == 200, content
+        assert await client.metric("vllm_deploy_requests_in_flight") == 1
+        response_id = content.decode().split('"id":"')[1].split('"')[0]
+        assert (await client.request(f"/v1/responses/{response_id}/cancel", {}))[0] == 200
+        await client.wait_until(lambda: _is_empty(client), ENDS_WITHIN_S)
 
 
 # -- conversations that lie still --------------------------------------------------------------------------------------
@@ -220,13 +220,13 @@ def test_idle_conversations_cost_nothing(busy_server):
 
 
 async def _idle(server):
-    processes = processes_of(server)
-    async with Crowd(server) as crowd:
-        await _talk(crowd, range(100))  # pools and caches fill with the first ones
-    before = await _at_rest(processes)
-    async with Crowd(server) as crowd:
-        await _talk(crowd, range(NUM_IDLE))
-    after = await _at_rest(processes)
+    processes = server_processes(server)
+    async with LoadClient(server) as client:
+        await _start_sessions(client, range(100))  # pools and caches fill with the first ones
+    before = await _idle_usage(processes)
+    async with LoadClient(server) as client:
+        await _start_sessions(client, range(NUM_IDLE))
+    after = await _idle_usage(processes)
     cost = {name: round(after[name] - before[name], 3) for name in before}
     scale.keep("idle", {"conversations": NUM_IDLE, "before": before, "after": after, "cost": cost})
     assert cost["rss_mb"] <= scale.bound(32)
@@ -235,26 +235,26 @@ async def _idle(server):
     assert cost["cpu_share"] <= scale.bound(0.05)
 
 
-async def _talk(crowd: Crowd, numbers: range) -> None:
+async def _start_sessions(client: LoadClient, numbers: range) -> None:
     """Begin sessions with a turn each; the short run begins most of them without an answer."""
     turns = asyncio.Semaphore(32)
 
-    async def begin(number: int) -> None:
+    async def start(number: int) -> None:
         async with turns:
             if number % scale.scaled(1, 20) == 0:
-                outcome = await crowd.answer("interactive", owner_of(number), 1)
+                outcome = await client.measure("interactive", owner_of(number), 1)
                 assert (outcome.status, outcome.fault) == (200, "")
             else:
-                said = [{"type": "message", "role": "user", "content": f"This is conversation {number}."}]
-                assert (await crowd.ask("/v1/conversations", {"items": said}, owner=owner_of(number)))[0] == 200
+                content = [{"type": "message", "role": "user", "content": f"This is conversation {number}."}]
+                assert (await client.request("/v1/conversations", {"items": content}, owner=owner_of(number)))[0] == 200
 
-    await asyncio.gather(*(begin(number) for number in numbers))
+    await asyncio.gather(*(start(number) for number in numbers))
 
 
-async def _at_rest(processes) -> dict[str, float]:
+async def _idle_usage(processes) -> dict[str, float]:
     """Return what the processes hold, all together, and how much of a core they need for nothing."""
     await asyncio.sleep(0.5)
-    _, held = Watch(processes, interval_s=1).look()
+    _, held = Monitor(processes, interval_s=1).sample()
     begun_s, used_s = time.monotonic(), cpu_seconds(processes)
     await asyncio.sleep(IDLE_S)
     share = (cpu_seconds(processes) - used_s) / (time.monotonic() - begun_s)

@@ -117,7 +117,7 @@ def test_conversations_are_found_however_often_another_has_the_word(server):
     store.close()
 
 
-def test_another_key_is_told_what_is_told_of_a_conversation_that_is_not_there(client, server):
+def test_another_owner_gets_the_same_404_as_for_a_missing_conversation(client, server):
     conversation = client.conversations.create(items=SAID)
     item = client.conversations.items.list(conversation.id).data[0].id
     response = ask(client, "Hello", conversation=conversation.id)

@@ -102,7 +102,7 @@ def slow_disk(monkeypatch: pytest.MonkeyPatch, store: ConversationStore) -> thre
     return go_on
 
 
-def test_the_engine_works_while_the_response_is_put_on_disk_and_nobody_sees_it_before(monkeypatch):
+def test_engine_runs_during_the_write_and_no_event_comes_before_it_ends(monkeypatch):
     async def check() -> list[str]:
         fixture = Fixture()
         go_on = slow_disk(monkeypatch, fixture.store)
@@ -142,7 +142,7 @@ def test_a_response_that_cannot_be_kept_is_not_shown(monkeypatch, stream):
             asyncio.run(check())
 
 
-def test_a_response_in_the_background_that_cannot_be_kept_is_not_generated(monkeypatch):
+def test_a_background_response_that_cannot_be_stored_is_aborted(monkeypatch):
     def fail(*_: Any, **__: Any) -> None:
         raise StoreError("the disk is full")
 

@@ -71,7 +71,7 @@ def test_answers_to_one_response_stand_side_by_side(client):
     assert ask(client, "What is my name?", previous_response_id=left.id).output_text == "Your name is Zorvan."
 
 
-def test_what_follows_a_conversations_response_leaves_the_conversation_as_it_is(client):
+def test_a_follow_up_by_response_id_does_not_change_the_conversation(client):
     conversation = client.conversations.create()
     response = ask(client, "My name is Zorvan.", conversation=conversation.id)
     before = items_of(client, conversation)
@@ -177,7 +177,7 @@ def test_a_full_window_leaves_out_old_turns_and_says_so(client):
         ask(client, "word " * 300, conversation=conversation.id, truncation="disabled")
 
 
-def test_a_response_can_be_deleted_and_its_conversation_goes_with_the_last_one(client):
+def test_deleting_the_last_response_deletes_its_conversation(client):
     first = ask(client, "My name is Zorvan.")
     second = ask(client, "What is my name?", previous_response_id=first.id)
     client.responses.delete(first.id)
@@ -214,7 +214,7 @@ def test_a_stream_is_cancelled_from_elsewhere(client):
     assert (last.type, last.response.status) == ("response.incomplete", "cancelled")
 
 
-def test_a_client_that_leaves_a_stream_frees_the_conversation_and_keeps_what_came(client):
+def test_disconnecting_a_stream_keeps_the_partial_answer_and_unlocks(client):
     conversation = client.conversations.create()
     with long_answer(client, conversation=conversation.id, stream=True) as stream:
         response_id = next(iter(stream)).response.id

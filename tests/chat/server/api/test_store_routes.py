@@ -154,7 +154,7 @@ def test_any_text_can_be_searched_for(client, text):
     assert client.get("/find", params={"words": text}).status_code == 200
 
 
-def test_a_list_of_conversations_has_no_field_that_an_older_client_does_not_know(server, client):
+def test_only_search_results_have_the_field_excerpt(server, client):
     body = changes(Message("user", "zebra"))
     assert client.post("/changes", json=body).status_code == 204
     (found,) = client.get("/find", params={"words": "zebra"}).json()["data"]

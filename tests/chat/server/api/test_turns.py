@@ -174,7 +174,7 @@ def test_a_growing_answer_that_cannot_be_kept_is_kept_the_next_time(store, monke
     assert failures == []
 
 
-def test_a_conversation_that_is_deleted_meanwhile_does_not_keep_others_from_being_kept(store, monkeypatch):
+def test_deleting_a_conversation_does_not_stop_saving_others(store, monkeypatch):
     monkeypatch.setattr(turns_module, "SAVE_INTERVAL_S", 0.05)
     deleted, other = store.create(), store.create()
 
@@ -225,7 +225,7 @@ def test_whoever_leaves_ends_the_answer_and_keeps_what_came(store):
     assert set(kept.content) == {"x"}
 
 
-def test_a_mark_of_another_process_ends_the_answer_within_a_third_of_a_second(store, tmp_path):
+def test_a_cancel_by_another_process_ends_the_answer_soon(store, tmp_path):
     conversation = store.create(owner="ann")
     other = ConversationStore(tmp_path / "store.sqlite")
 
@@ -249,7 +249,7 @@ def test_a_mark_of_another_process_ends_the_answer_within_a_third_of_a_second(st
     assert (answer_in(store, conversation).content, answer_in(store, conversation).status) == ("begun", "partial")
 
 
-def test_nothing_is_left_of_an_answer_that_was_stopped_before_its_first_word(store):
+def test_an_answer_cancelled_before_its_first_token_is_not_stored(store):
     conversation = store.create()
 
     async def source():

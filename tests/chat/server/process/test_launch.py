@@ -101,7 +101,7 @@ def test_the_environment_tells_vllms_processes_the_rest_and_holds_no_key(tmp_pat
     assert "VLLM_API_KEY is not used here" in capsys.readouterr().err
 
 
-def test_another_package_named_chat_where_somebody_happens_to_be_is_not_taken_for_ours(tmp_path, monkeypatch):
+def test_serve_does_not_import_a_chat_package_of_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "theirs")
     (tmp_path / "chat").mkdir()
     (tmp_path / "chat" / "__init__.py").write_text("raise RuntimeError('another chat')")

@@ -222,7 +222,7 @@ async def rounds_until_all_are_taken(server: uvicorn.Server, listener: socket.so
     return num_rounds
 
 
-def test_who_comes_while_the_loop_is_busy_is_let_in_soon_and_nobody_after_the_end():
+def test_many_connections_are_accepted_in_few_rounds_and_none_after_shutdown():
     """uvloop takes one connection in each round of its loop: 64 were let in after 64 rounds."""
     take_many_at_once()
     take_many_at_once()  # a second time changes nothing

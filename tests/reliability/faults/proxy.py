@@ -1,4 +1,4 @@
-"""A network that fails: whatever goes to a server goes through here, until it does not."""
+"""A TCP proxy in front of a server, which breaks or stalls connections."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import select
 import socket
 import threading
 
-__all__ = ["Network"]
+__all__ = ["FaultyProxy"]
 
 
-class Network:
-    """Passes connections on to a port of this machine, until it is cut.
+class FaultyProxy:
+    """Forwards connections to a port of this machine until it is cut.
 
     Args:
         port: the server's.
@@ -33,13 +33,13 @@ class Network:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self, chance: random.Random) -> None:
-        """Let nothing through any more: connections break, or bytes vanish without a word."""
+        """Let nothing through any more: connections are closed, or bytes are dropped without a word."""
         self._is_silent = chance.random() < 0.3
         self._is_up.clear()
         if not self._is_silent:
             self._close_all()
 
-    def heal(self) -> None:
+    def restore(self) -> None:
         """Let new connections through again; what had vanished does not come back."""
         self._close_all()
         self._is_up.set()
@@ -58,9 +58,9 @@ class Network:
             if not self._is_up.is_set() and not self._is_silent:
                 client.close()
                 continue
-            threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+            threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
-    def _pass_on(self, client: socket.socket) -> None:
+    def _forward(self, client: socket.socket) -> None:
         with (
             contextlib.suppress(OSError),
             client,

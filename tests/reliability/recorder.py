@@ -1,6 +1,6 @@
-"""A middleware of vLLM's server that writes down which routes there are, and which token ids reach the engine.
+"""A middleware of vLLM's server that records its routes, and the token ids that reach the engine.
 
-It stands behind the guard (``--middleware tests.reliability.witness.Witness``) and changes nothing. Each line that it
+It runs after the guard (``--middleware tests.reliability.recorder.Recorder``) and changes nothing. Each line that it
 writes is JSON: the routes of the application once, then for each prompt its ids, under the request's own id, which the
 reply carries in ``X-Request-Id``.
 """
@@ -14,35 +14,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FILE_VARIABLE", "Witness", "prompts_of", "routes_of"]
+__all__ = ["FILE_VARIABLE", "Recorder", "recorded_prompts", "recorded_routes"]
 
-FILE_VARIABLE = "WITNESS_FILE"
-asked_in: contextvars.ContextVar[str] = contextvars.ContextVar("asked_in", default="")
+FILE_VARIABLE = "RECORDER_FILE"
+current_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("current_request_id", default="")
 
 
-class Witness:
+class Recorder:
     def __init__(self, app: Any) -> None:
         self.app = app
         self._file = Path(os.environ[FILE_VARIABLE])
-        self._is_watching = False
+        self._is_recording = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            asked_in.set(scope.get("state", {}).get("request_id", ""))
-            if not self._is_watching:
-                self._is_watching = True
-                self._watch(scope["app"])
+            current_request_id.set(scope.get("state", {}).get("request_id", ""))
+            if not self._is_recording:
+                self._is_recording = True
+                self._record_engine(scope["app"])
         await self.app(scope, receive, send)
 
-    def _watch(self, app: Any) -> None:
+    def _record_engine(self, app: Any) -> None:
         self._write({"routes": list(_walk(app.routes, ""))})
         engine, generate = app.state.engine_client, app.state.engine_client.generate
 
-        def generate_seen(prompt: Any, *arguments: Any, **options: Any) -> Any:
-            self._write({"request_id": asked_in.get(), "prompt_token_ids": list(prompt["prompt_token_ids"])})
+        def generate_recorded(prompt: Any, *arguments: Any, **options: Any) -> Any:
+            self._write({"request_id": current_request_id.get(), "prompt_token_ids": list(prompt["prompt_token_ids"])})
             return generate(prompt, *arguments, **options)
 
-        engine.generate = generate_seen
+        engine.generate = generate_recorded
 
     def _write(self, line: dict[str, Any]) -> None:
         with self._file.open("a", encoding="utf-8") as file:
@@ -62,12 +62,12 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
 
 
-def routes_of(file: Path) -> list[dict[str, Any]]:
+def recorded_routes(file: Path) -> list[dict[str, Any]]:
     """Return the routes that the application had."""
     return next(list(line["routes"]) for line in _lines(file) if "routes" in line)
 
 
-def prompts_of(file: Path) -> dict[str, list[list[int]]]:
+def recorded_prompts(file: Path) -> dict[str, list[list[int]]]:
     """Return the prompts that have reached the engine, by request."""
     found: dict[str, list[list[int]]] = {}
     for line in _lines(file):

@@ -1,4 +1,4 @@
-"""An attempt as a request of each kind that a server takes."""
+"""Request bodies for each entry point of the server: an attempt as chat completions, responses, messages and others."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import httpx
 
 from tests.reliability.red_team import Attempt
 
-__all__ = ["WAYS", "Reply", "ask_in_turns"]
+__all__ = ["ENTRY_POINTS", "Reply", "chat_body", "send_in_conversation"]
 
 Body = dict[str, Any]
 Reply = httpx.Response
 
 
-def chat(attempt: Attempt) -> Body:
+def chat_body(attempt: Attempt) -> Body:
     body = {"model": "demo", "messages": attempt.messages, "max_tokens": 1}
     return body | _options(attempt) | ({"tools": attempt.tools} if attempt.tools else {})
 
@@ -26,11 +26,11 @@ def _options(attempt: Attempt) -> Body:
 
 
 def _batch(attempt: Attempt) -> Body:
-    return {**chat(attempt), "messages": [attempt.messages]}
+    return {**chat_body(attempt), "messages": [attempt.messages]}
 
 
 def _tokens(attempt: Attempt) -> Body:
-    return {name: value for name, value in chat(attempt).items() if name != "max_tokens"}
+    return {name: value for name, value in chat_body(attempt).items() if name != "max_tokens"}
 
 
 # -- OpenAI's responses --------------------------------------------------------------------------------------------
@@ -113,28 +113,28 @@ def _interactive(attempt: Attempt) -> Body:
     return {"prompt": said, "request_output_len": 1, "interactive_mode": True}
 
 
-def _no_tools(attempt: Attempt) -> bool:
+def _without_tools(attempt: Attempt) -> bool:
     return not attempt.tools and not attempt.options and not any("name" in one for one in attempt.messages)
 
 
-def _no_words(_: Attempt) -> bool:
+def _any_attempt(_: Attempt) -> bool:
     return True
 
 
-# A path, what makes the body, and for which attempts: where a field has no place, nothing is tried.
-WAYS: dict[str, tuple[str, Callable[[Attempt], Body], Callable[[Attempt], bool]]] = {
-    "chat completions": ("/v1/chat/completions", chat, _no_words),
-    "chat completions in a batch": ("/v1/chat/completions/batch", _batch, _no_words),
-    "invocations": ("/invocations", chat, _no_words),
-    "responses": ("/v1/responses", _response, _no_words),
-    "messages": ("/v1/messages", _anthropic, _no_words),
-    "interactive": ("/v1/chat/interactive", _interactive, _no_tools),
-    "tokenize": ("/tokenize", _tokens, _no_words),
+# The path, the function that makes the body, and a filter: an attempt whose fields have no place there is left out.
+ENTRY_POINTS: dict[str, tuple[str, Callable[[Attempt], Body], Callable[[Attempt], bool]]] = {
+    "chat completions": ("/v1/chat/completions", chat_body, _any_attempt),
+    "chat completions in a batch": ("/v1/chat/completions/batch", _batch, _any_attempt),
+    "invocations": ("/invocations", chat_body, _any_attempt),
+    "responses": ("/v1/responses", _response, _any_attempt),
+    "messages": ("/v1/messages", _anthropic, _any_attempt),
+    "interactive": ("/v1/chat/interactive", _interactive, _without_tools),
+    "tokenize": ("/tokenize", _tokens, _any_attempt),
 }
 
 
-def ask_in_turns(http: httpx.Client, attempt: Attempt) -> Reply:
-    """Put all but the last message into a conversation, then say the last one in it."""
+def send_in_conversation(http: httpx.Client, attempt: Attempt) -> Reply:
+    """Store all but the last message as a conversation, then send the last one to it."""
     body = _response(attempt)
     *before, last = body["input"]
     made = http.post("/v1/conversations", json={"items": before} if before else {})

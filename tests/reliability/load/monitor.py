@@ -1,4 +1,4 @@
-"""What the processes of a program hold while it works: memory, descriptors, threads, files; and whether it grows."""
+"""A monitor of memory, descriptors, threads and file sizes of running processes, and of their growth."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 
 import psutil
 
+from tests.program import python_path
 from tests.serving import RunningServer
 
-__all__ = ["Watch", "cpu_seconds", "processes_of", "telling"]
+__all__ = ["PROBE", "Monitor", "cpu_seconds", "probe_environment", "server_processes"]
 
-INSIDE = Path(__file__).parent / "inside"
+PROBE = Path(__file__).parent / "probe"
 MEBIBYTE = 1 << 20
-TELLS_WITHIN_S = 10.0
+PROBE_TIMEOUT_S = 10.0
 SETTLED = 1 / 3  # of the time; caches and pools fill in the beginning
 
 
-def processes_of(server: RunningServer) -> dict[str, psutil.Process]:
+def server_processes(server: RunningServer) -> dict[str, psutil.Process]:
     """Return the processes of a server by what they are: ``serve``, ``api``, ``engine``, ``worker``."""
     above = psutil.Process(server.process.pid)
     found = {"serve": above}
@@ -39,20 +40,24 @@ def cpu_seconds(processes: Mapping[str, psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes.values())
 
 
-def telling(folder: Path) -> dict[str, str]:
-    """Return the environment in which processes tell what they hold, through files of a folder."""
+def probe_environment(folder: Path) -> dict[str, str]:
+    """Return environment variables that load the probe in a process and its children.
+
+    Args:
+        folder: where the probe reads requests and writes results.
+    """
     folder.mkdir(exist_ok=True)
-    return {"PYTHONPATH": str(INSIDE), "HELD_FOLDER": str(folder)}
+    return {**python_path(PROBE), "PROBE_FOLDER": str(folder)}
 
 
-class Watch:
-    """Looks at processes and files again and again, in a thread, while a ``with`` block runs.
+class Monitor:
+    """Samples processes and files at an interval, in a thread, while a ``with`` block runs.
 
     Args:
         processes: by the names that they have in the figures.
-        files: whose sizes are looked at; one that is not there has none.
-        interval_s: between two looks.
-        folder: that of ``telling``, if the processes run in that environment.
+        files: whose sizes are sampled; a missing one has size 0.
+        interval_s: between two samples.
+        folder: that of ``probe_environment``, if the processes run with the probe.
     """
 
     def __init__(
@@ -69,26 +74,26 @@ class Watch:
         self._interval_s = interval_s
         self._folder = folder
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="monitor", daemon=True)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Monitor:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self.samples.append(self.look())
+        self.samples.append(self.sample())
 
-    def look(self) -> tuple[float, dict[str, float]]:
-        """Return the time and what is held now.
+    def sample(self) -> tuple[float, dict[str, float]]:
+        """Return the time and the current values.
 
-        ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``; of processes that tell it also ``api held_mb``
-        and ``api objects``.
+        ``api rss_mb``, ``api descriptors``, ``api threads``, ``wal mb``; of processes with the probe also
+        ``api held_mb`` and ``api objects``.
         """
         values: dict[str, float] = {}
         for name, process in self._processes.items():
-            values |= {f"{name} {what}": value for what, value in self._told(process).items()}
+            values |= {f"{name} {what}": value for what, value in self._probe_values(process).items()}
             with process.oneshot():
                 values[f"{name} rss_mb"] = process.memory_info().rss / MEBIBYTE
                 values[f"{name} descriptors"] = process.num_fds()
@@ -105,7 +110,7 @@ class Watch:
             return 0.0
         return statistics.linear_regression(times_s, values).slope * (times_s[-1] - times_s[0])
 
-    def too_much(self, allowed: Mapping[str, float]) -> list[str]:
+    def excess_growth(self, allowed: Mapping[str, float]) -> list[str]:
         """Return what has grown by more than is allowed, by the last word of its name; empty: all is flat."""
         names = [name for name in self.samples[0][1] if name.rsplit(" ", 1)[1] in allowed]
         return [
@@ -117,19 +122,19 @@ class Watch:
         growth an hour since the third."""
         return {name: self._figures(name) for name in self.samples[0][1]}
 
-    def _told(self, process: psutil.Process) -> dict[str, float]:
-        """Return what a process tells of itself; nothing, if it was not started so."""
+    def _probe_values(self, process: psutil.Process) -> dict[str, float]:
+        """Return the values that the probe in a process reports; none if it runs without the probe."""
         if not self._folder:
             return {}
-        told = self._folder / f"{process.pid}.json"
-        told.unlink(missing_ok=True)
-        told.with_suffix(".ask").touch()
-        deadline_s = time.monotonic() + TELLS_WITHIN_S
-        while not told.exists():
+        result = self._folder / f"{process.pid}.json"
+        result.unlink(missing_ok=True)
+        result.with_suffix(".ask").touch()
+        deadline_s = time.monotonic() + PROBE_TIMEOUT_S
+        while not result.exists():
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"process {process.pid} does not tell what it holds")
+                raise TimeoutError(f"process {process.pid} does not answer the probe request")
             time.sleep(0.02)
-        return dict(json.loads(told.read_text()))
+        return dict(json.loads(result.read_text()))
 
     def _figures(self, name: str) -> dict[str, Any]:
         points = self._settled(name)
@@ -148,7 +153,7 @@ class Watch:
         since_s = begun_s + SETTLED * (ended_s - begun_s)
         return [(at_s, values[name]) for at_s, values in self.samples if at_s >= since_s]
 
-    def _look_on(self) -> None:
+    def _run(self) -> None:
         while not self._over.is_set():
-            self.samples.append(self.look())
+            self.samples.append(self.sample())
             self._over.wait(self._interval_s)

@@ -1,4 +1,4 @@
-"""What was acknowledged to whom: written by the program under test, read by the test when that program is dead.
+"""The event log of a program under test: what it wrote and what was acknowledged, read by the test after its death.
 
 Each line goes out with one system call to a file, so that a killed program has written whole lines and at most one torn
 one. A line is a JSON object with ``event`` and ``at_s``, the seconds of a clock that never jumps:
@@ -9,7 +9,7 @@ one. A line is a JSON object with ``event`` and ``at_s``, the seconds of a clock
 - ``failed``: the store said that it could not be kept;
 - ``deletes``: a conversation is about to be deleted; then ``kept`` or ``failed``;
 - ``received``: so much of an answer has arrived at the program;
-- anything else is said for the test to wait for.
+- any other event is for the test to wait for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from chat.conversations.conversation import Conversation, Message
 from chat.store.changes import add_message
 from chatcore.errors import StoreError, StoreUnreachableError
 
-__all__ = ["Journal", "Told", "WitnessedStore", "read_journal", "state_of"]
+__all__ = ["EventLog", "Expected", "History", "LoggedStore", "read_history", "state_of"]
 
 State = dict[str, Any] | None  # None: the conversation is not there
 
@@ -42,36 +42,36 @@ def state_of(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-class Journal:
-    """The file that a program under test writes to."""
+class EventLog:
+    """The log file, as the program under test writes it."""
 
     def __init__(self, file: Path) -> None:
         self._fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, event: str, **fields: Any) -> None:
-        """Add a line."""
+        """Append an event."""
         line = json.dumps({"event": event, "at_s": time.monotonic(), **fields}) + "\n"
         os.write(self._fd, line.encode())
 
 
-class WitnessedStore:
-    """A store that has a journal written of what it keeps. All else is the store's own.
+class LoggedStore:
+    """A store whose writes are logged. All else is the store's own.
 
     Args:
         store: the real one, on this machine or on a server.
-        journal: what is told to the test.
+        event_log: read by the test.
     """
 
-    def __init__(self, store: Any, journal: Journal) -> None:
-        self._store, self._journal = store, journal
+    def __init__(self, store: Any, event_log: EventLog) -> None:
+        self._store, self._event_log = store, event_log
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def save(self, conversation: Conversation) -> None:
-        self._journal.write("begins", state=state_of(conversation))
+        self._event_log.write("begins", state=state_of(conversation))
         waits = self._store.is_remote and any(m.status == "partial" for m in conversation.messages.values())
-        self._told(lambda: self._store.save(conversation), "queued" if waits else "kept", conversation.id)
+        self._logged(lambda: self._store.save(conversation), "queued" if waits else "kept", conversation.id)
 
     def create(self, **fields: Any) -> Conversation:
         conversation = Conversation(**fields)
@@ -82,24 +82,24 @@ class WitnessedStore:
         return add_message(conversation, message, self.save)
 
     def delete(self, conversation_id: str) -> None:
-        self._journal.write("deletes", id=conversation_id)
-        self._told(lambda: self._store.delete(conversation_id), "kept", conversation_id)
+        self._event_log.write("deletes", id=conversation_id)
+        self._logged(lambda: self._store.delete(conversation_id), "kept", conversation_id)
 
-    def _told(self, act: Any, event: str, conversation_id: str) -> None:
+    def _logged(self, act: Any, event: str, conversation_id: str) -> None:
         try:
             act()
         except StoreUnreachableError as error:  # it is in a file of this machine, and is sent later
-            self._journal.write("kept" if self._store.is_remote else "failed", id=conversation_id, said=str(error))
+            self._event_log.write("kept" if self._store.is_remote else "failed", id=conversation_id, said=str(error))
             raise
         except StoreError as error:
-            self._journal.write("failed", id=conversation_id, said=str(error))
+            self._event_log.write("failed", id=conversation_id, said=str(error))
             raise
-        self._journal.write(event, id=conversation_id)
+        self._event_log.write(event, id=conversation_id)
 
 
 @dataclass(slots=True)
-class Told:
-    """What one conversation may be after the fault.
+class Expected:
+    """The states that one conversation may have after the fault.
 
     Attributes:
         kept: as the store last said it has kept it.
@@ -116,20 +116,20 @@ class Told:
 
 
 @dataclass(slots=True)
-class Account:
-    """A whole journal.
+class History:
+    """A whole event log.
 
     Attributes:
-        told: by the id of the conversation.
-        events: all lines.
+        expected: by the id of the conversation.
+        events: all of them, in order.
     """
 
-    told: dict[str, Told]
+    expected: dict[str, Expected]
     events: list[dict[str, Any]]
 
     @property
     def is_under_way(self) -> bool:
-        return any(told.is_under_way for told in self.told.values())
+        return any(expected.is_under_way for expected in self.expected.values())
 
     @property
     def num_kept(self) -> int:
@@ -140,27 +140,27 @@ class Account:
         return next((event for event in reversed(self.events) if event["event"] == name), None)
 
 
-def read_journal(file: Path, *, sure_until_s: float = math.inf) -> Account:
-    """Read what a program has told, up to its end; a torn last line was never told.
+def read_history(file: Path, *, sure_until_s: float = math.inf) -> History:
+    """Read a log up to its end; a torn last line does not count.
 
-    What the store said after ``sure_until_s`` may hold or not.
+    What the store acknowledged after ``sure_until_s`` may hold or not.
     """
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    account = Account({}, [json.loads(line) for line in lines])
-    for event in account.events:
+    history = History({}, [json.loads(line) for line in lines])
+    for event in history.events:
         match event["event"]:
             case "begins":
-                _begin(account.told.setdefault(event["state"]["id"], Told()), event["state"])
+                _begin(history.expected.setdefault(event["state"]["id"], Expected()), event["state"])
             case "deletes":
-                _begin(account.told.setdefault(event["id"], Told()), None)
+                _begin(history.expected.setdefault(event["id"], Expected()), None)
             case "kept" if event["at_s"] < sure_until_s:
-                told = account.told[event["id"]]
-                told.kept, told.begun, told.is_under_way = told.begun[-1], [], False
+                expected = history.expected[event["id"]]
+                expected.kept, expected.begun, expected.is_under_way = expected.begun[-1], [], False
             case "queued" | "failed":
-                account.told[event["id"]].is_under_way = False
-    return account
+                history.expected[event["id"]].is_under_way = False
+    return history
 
 
-def _begin(told: Told, state: State) -> None:
-    told.begun.append(state)
-    told.is_under_way = True
+def _begin(expected: Expected, state: State) -> None:
+    expected.begun.append(state)
+    expected.is_under_way = True
